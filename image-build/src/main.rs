@@ -1,0 +1,3 @@
+//! image-build.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! stage0.
+
+fn main() {}
