@@ -1,1 +1,4 @@
 //! The library of stage1.
+
+pub mod annotation;
+pub mod pod;

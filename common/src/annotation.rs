@@ -1,0 +1,32 @@
+//! Names of the annotations that the contract gives a meaning (contract.md, "Finding entrypoints" and
+//! "Markers in manifests").
+
+/// Version of the interface between stage0 and stage1 that this project speaks.
+pub const INTERFACE_VERSION: &str = "6";
+
+/// Annotations of the stage1 image's manifest: each value is a path in the stage1 root.
+pub mod entrypoint {
+    /// Starts the pod.
+    pub const RUN: &str = "coreos.com/rkt/stage1/run";
+    /// Runs a command in an app or in the pod.
+    pub const ENTER: &str = "coreos.com/rkt/stage1/enter";
+    /// Stops the pod.
+    pub const STOP: &str = "coreos.com/rkt/stage1/stop";
+    /// Frees what outlives the pod.
+    pub const GC: &str = "coreos.com/rkt/stage1/gc";
+    /// Version of the interface that the image speaks.
+    pub const INTERFACE_VERSION: &str = "coreos.com/rkt/stage1/interface-version";
+}
+
+/// On a pod manifest, `true`: apps may come and go while it runs.
+pub const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
+/// On a runtime app: where standard input comes from.
+pub const STDIN: &str = "coreos.com/rkt/stage2/stdin";
+/// On a runtime app: where standard output goes.
+pub const STDOUT: &str = "coreos.com/rkt/stage2/stdout";
+/// On a runtime app: where standard error goes.
+pub const STDERR: &str = "coreos.com/rkt/stage2/stderr";
+/// On an image, `true`: the app sends `READY=1`.
+pub const SUPPORTS_SYSTEMD_NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
+/// On an image: it was converted from a Docker or OCI image.
+pub const DOCKER_REPOSITORY: &str = "appc.io/docker/repository";
