@@ -1,4 +1,5 @@
 //! The library of stage1.
 
 pub mod annotation;
+pub mod appc;
 pub mod pod;

@@ -1,0 +1,87 @@
+//! Reading and writing manifests as JSON, with errors that name the field.
+
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::error::ManifestError;
+
+/// Longest value that an error repeats.
+const SHOWN_VALUE: usize = 80;
+
+/// Reads a manifest; the caller validates it.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
+    // Through `Value`, so that the errors of the second step speak of fields, not of lines.
+    let value: Value = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
+    serde_path_to_error::deserialize(&value)
+        .map_err(|error| field_error(&value, error.path(), &error.inner().to_string()))
+}
+
+/// Writes a manifest for people to read.
+pub(super) fn to_json<T: Serialize>(manifest: &T) -> Vec<u8> {
+    // Cannot fail: all keys are strings, and writing to memory has no errors.
+    let mut json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+    json.push(b'\n');
+    json
+}
+
+/// For `deserialize_with`: `null` is the default value.
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// For `skip_serializing_if`.
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A value as an error shows it: JSON, cut when it is long.
+pub(super) fn shown(value: &Value) -> String {
+    let mut text = value.to_string();
+    if text.chars().count() > SHOWN_VALUE {
+        text = text.chars().take(SHOWN_VALUE).collect();
+        text.push('…');
+    }
+    text
+}
+
+/// Turns serde's message about the value at `path` into field, value and rule.
+fn field_error(root: &Value, path: &Path, message: &str) -> ManifestError {
+    let mut field = path.to_string();
+    if let Some(missing) = message.strip_prefix("missing field `") {
+        let missing = missing.trim_end_matches('`');
+        field = match field.as_str() {
+            "." => missing.to_owned(),
+            _ => format!("{field}.{missing}"),
+        };
+        let rule = "must be given".to_owned();
+        return ManifestError::Field {
+            field,
+            value: None,
+            rule,
+        };
+    }
+    if field == "." {
+        "manifest".clone_into(&mut field);
+    }
+    let rule = match message.split_once(", expected ") {
+        Some((_, expected)) => format!("must be {expected}"),
+        None => message.to_owned(),
+    };
+    let value = at_path(root, path).map(shown);
+    ManifestError::Field { field, value, rule }
+}
+
+/// The value at `path` in `root`.
+fn at_path<'v>(root: &'v Value, path: &Path) -> Option<&'v Value> {
+    path.iter().try_fold(root, |value, segment| match segment {
+        Segment::Seq { index } => value.get(index),
+        Segment::Map { key } => value.get(key),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })
+}
