@@ -1,1 +1,6 @@
-//! Tests of the whole.
+//! Tests of the whole: a probe that runs inside pods, images to put it in, a fixture that runs our stage0 and leaves
+//! nothing behind, and a second stage0 written from the contract alone.
+
+pub mod image;
+pub mod probe;
+pub mod wait;

@@ -1,0 +1,171 @@
+//! What the probe can be told to do.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, Signal, raise};
+
+use super::gather;
+use super::seen::Request;
+use crate::wait;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// `see [--out PATH] [--stat PATH] [--read PATH] [--list PATH] [--write PATH] [-- ANYTHING…]`: report.
+    See(Request),
+    /// `exit N`: end now.
+    Exit(i32),
+    /// `kill NAME`: send itself a signal (`TERM`, `KILL`, …).
+    Kill(Signal),
+    /// `print TEXT`: a line on stdout.
+    Print(String),
+    /// `eprint TEXT`: a line on stderr.
+    Eprint(String),
+    /// `lines N`: lines `line 1 of N` to `line N of N` on stdout.
+    Lines(u32),
+    /// `write PATH TEXT`: make or replace a file, in one rename, so that who waits for it finds it whole.
+    Write(PathBuf, String),
+    /// `append PATH TEXT`: add to a file.
+    Append(PathBuf, String),
+    /// `read PATH`: print a file.
+    Read(PathBuf),
+    /// `echo-line`: read a line from stdin and print it back as `echo: LINE`.
+    EchoLine,
+    /// `wait-file PATH`: until it exists.
+    WaitFile(PathBuf),
+    /// `until-term`: until SIGTERM, SIGINT or SIGHUP; prints `got NAME` and goes on to the next step.
+    UntilTerm,
+    /// `ignore-term`: SIGTERM and SIGINT have no effect from here on.
+    IgnoreTerm,
+    /// `hang`: for ever.
+    Hang,
+    /// `spawn STEP…`: the same program with these steps as a child that is not waited for.
+    Spawn(Vec<String>),
+    /// `exec PROGRAM ARGS…`: become another program.
+    Exec(Vec<String>),
+}
+
+/// Splits the command line into steps.
+pub(super) fn parse(words: &[String]) -> Result<Vec<Step>> {
+    match words.split_first() {
+        None => Ok(vec![Step::See(Request::default())]),
+        Some((first, rest)) if first == "do" => rest.split(|word| word == "+").map(one).collect(),
+        Some(_) => Ok(vec![one(words)?]),
+    }
+}
+
+fn one(words: &[String]) -> Result<Step> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(match words[..] {
+        ["see", ref rest @ ..] => Step::See(Request::parse(rest)?),
+        ["exit", status] => Step::Exit(status.parse().context("exit status")?),
+        ["kill", name] => Step::Kill(format!("SIG{name}").parse()?),
+        ["print", text] => Step::Print(text.into()),
+        ["eprint", text] => Step::Eprint(text.into()),
+        ["lines", count] => Step::Lines(count.parse().context("number of lines")?),
+        ["write", path, text] => Step::Write(path.into(), text.into()),
+        ["append", path, text] => Step::Append(path.into(), text.into()),
+        ["read", path] => Step::Read(path.into()),
+        ["echo-line"] => Step::EchoLine,
+        ["wait-file", path] => Step::WaitFile(path.into()),
+        ["until-term"] => Step::UntilTerm,
+        ["ignore-term"] => Step::IgnoreTerm,
+        ["hang"] => Step::Hang,
+        ["spawn", ref rest @ ..] => Step::Spawn(rest.iter().map(|&word| word.into()).collect()),
+        ["exec", ref rest @ ..] if !rest.is_empty() => {
+            Step::Exec(rest.iter().map(|&word| word.into()).collect())
+        }
+        _ => bail!("no such step: {words:?}"),
+    })
+}
+
+impl Step {
+    /// Does it; a number ends the program with that status.
+    pub(super) fn run(&self) -> Result<Option<i32>> {
+        let mut out = std::io::stdout();
+        match self {
+            Self::See(request) => gather::report(request)?,
+            Self::Exit(status) => return Ok(Some(*status)),
+            Self::Kill(signal) => {
+                out.flush()?;
+                raise(*signal)?;
+            }
+            Self::Print(text) => writeln!(out, "{text}")?,
+            Self::Eprint(text) => writeln!(std::io::stderr(), "{text}")?,
+            Self::Lines(count) => {
+                for line in 1..=*count {
+                    writeln!(out, "line {line} of {count}")?;
+                }
+            }
+            Self::Write(path, text) => write_whole(path, text)?,
+            Self::Append(path, text) => append(path, text)?,
+            Self::Read(path) => {
+                let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+                out.write_all(&bytes)?;
+            }
+            Self::EchoLine => {
+                let mut line = String::new();
+                std::io::stdin()
+                    .read_line(&mut line)
+                    .context("read stdin")?;
+                writeln!(out, "echo: {}", line.trim_end())?;
+            }
+            Self::WaitFile(path) => wait::for_path(path, None)?,
+            Self::UntilTerm => {
+                let signal = termination().wait().context("wait for a signal")?;
+                writeln!(out, "got {signal}")?;
+            }
+            Self::IgnoreTerm => termination().thread_block().context("block signals")?,
+            Self::Hang => loop {
+                rustix::event::pause();
+            },
+            Self::Spawn(words) => {
+                Command::new("/proc/self/exe")
+                    .arg("do")
+                    .args(
+                        words
+                            .iter()
+                            .map(|word| if word == "," { "+" } else { word }),
+                    )
+                    .spawn()
+                    .context("start a child")?;
+            }
+            Self::Exec(words) => {
+                out.flush()?;
+                return Err(Command::new(&words[0]).args(&words[1..]).exec()).context("exec");
+            }
+        }
+        out.flush()?;
+        Ok(None)
+    }
+}
+
+fn termination() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+}
+
+/// Makes termination signals wait for [`Step::UntilTerm`].
+pub(super) fn hold_termination() -> Result<()> {
+    termination().thread_block().context("block signals")
+}
+
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text).with_context(|| format!("write {}", path.display()))?;
+    fs::rename(&beside, path).with_context(|| format!("rename to {}", path.display()))
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    fs::File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("append to {}", path.display()))
+}
