@@ -1,5 +1,24 @@
-//! The library of stage1.
+//! The library of stage1: what its entrypoints share, and what stage0 needs of it.
+//!
+//! # Architecture
+//!
+//! Making a pod has three steps, each in modules of its own:
+//! 1. *facts*: [`facts`] reads what the host is like, [`appc`] what the manifests say, [`user`] and [`root`] what
+//!    the apps' root file systems hold. Nothing is changed.
+//! 2. *plan*: [`plan`] turns facts into values: units ([`unit`]), files, mounts, the call of systemd-nspawn. It is
+//!    pure, so nearly everything is tested by comparing its outcome with golden trees.
+//! 3. *apply*: [`apply`] writes what the plan says, and takes it back when a step fails.
+//!
+//! Paths of the contract between stage0 and stage1 come from [`pod`] alone. Roots (`/`, `/proc`, the pod
+//! directory) are arguments everywhere.
 
 pub mod annotation;
 pub mod appc;
+pub mod env;
+pub mod flags;
 pub mod pod;
+pub mod root;
+pub mod spec;
+pub mod status;
+pub mod unit;
+pub mod user;

@@ -1,0 +1,34 @@
+//! What `prepare-app` makes for one app: the file `rkt/spec/APP`, written by `init`, read in the pod.
+
+use serde::{Deserialize, Serialize};
+
+/// The app's root, mounts and identity. The program and its arguments are on the command line of the app's
+/// unit, the environment is in [`crate::env`]'s file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppSpec {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+    /// The supplementary group ids.
+    pub groups: Vec<u32>,
+    /// Absolute path in the app's root.
+    pub working_directory: String,
+    /// Whether the root is read-only, volumes apart.
+    pub read_only_root: bool,
+    /// Volumes, parents before what is mounted below them.
+    pub mounts: Vec<VolumeMount>,
+}
+
+/// A volume in an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeMount {
+    /// The name below [`crate::pod::StageRoot::volumes`].
+    pub volume: String,
+    /// Absolute path in the app's root.
+    pub target: String,
+    /// Whether the app may only read, in mounts below it too.
+    pub read_only: bool,
+}
