@@ -1,78 +1,14 @@
-//! Minimal images in every format that stage0 imports, hostile ones included.
+//! The formats: App Container Image, OCI layout and archive, docker-archive.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// One entry of a layer. The path is written as it is, `..` and leading slashes included.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    path: String,
-    kind: Kind,
-    mode: u32,
-    owner: (u32, u32),
-}
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Dir,
-    File(Vec<u8>),
-    Symlink(String),
-    Hardlink(String),
-}
-
-/// A directory.
-pub fn dir(path: &str, mode: u32) -> Entry {
-    Entry {
-        path: path.into(),
-        kind: Kind::Dir,
-        mode,
-        owner: (0, 0),
-    }
-}
-
-/// A regular file.
-pub fn file(path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Entry {
-    Entry {
-        path: path.into(),
-        kind: Kind::File(content.into()),
-        mode,
-        owner: (0, 0),
-    }
-}
-
-/// A symbolic link.
-pub fn symlink(path: &str, target: &str) -> Entry {
-    Entry {
-        path: path.into(),
-        kind: Kind::Symlink(target.into()),
-        mode: 0o777,
-        owner: (0, 0),
-    }
-}
-
-/// A hard link to another entry of the archive.
-pub fn hardlink(path: &str, target: &str) -> Entry {
-    Entry {
-        path: path.into(),
-        kind: Kind::Hardlink(target.into()),
-        mode: 0o644,
-        owner: (0, 0),
-    }
-}
-
-impl Entry {
-    /// Gives it to somebody else than root.
-    pub fn owned(mut self, uid: u32, gid: u32) -> Self {
-        self.owner = (uid, gid);
-        self
-    }
-}
+use super::archive::{archive, filter, gzip};
+use super::{Image, Kind, dir, file};
 
 /// How an ACI is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,80 +23,7 @@ pub enum Packing {
     Xz,
 }
 
-/// An image to be written.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Name: an appc identifier, or the repository of a Docker image.
-    pub name: String,
-    /// The app section of an ACI's manifest; the OCI config is made from the same.
-    pub app: Value,
-    /// Annotations of an ACI's manifest.
-    pub annotations: Vec<(String, String)>,
-    /// What the later layers replace or remove (`.wh.NAME`), first layer first. An ACI has one.
-    pub layers: Vec<Vec<Entry>>,
-}
-
 impl Image {
-    /// An image without files whose app runs `exec` as root.
-    pub fn new(name: &str, exec: &[&str]) -> Self {
-        Self {
-            name: name.into(),
-            app: json!({ "exec": exec, "user": "0", "group": "0" }),
-            annotations: Vec::new(),
-            layers: vec![Vec::new()],
-        }
-    }
-
-    /// Sets a field of the app section.
-    pub fn app(mut self, field: &str, value: Value) -> Self {
-        self.app[field] = value;
-        self
-    }
-
-    /// Adds an annotation.
-    pub fn annotation(mut self, name: &str, value: &str) -> Self {
-        self.annotations.push((name.into(), value.into()));
-        self
-    }
-
-    /// Adds to the last layer.
-    pub fn with(mut self, entries: impl IntoIterator<Item = Entry>) -> Self {
-        self.layers
-            .last_mut()
-            .expect("there is always a layer")
-            .extend(entries);
-        self
-    }
-
-    /// Starts another layer.
-    pub fn layer(mut self, entries: impl IntoIterator<Item = Entry>) -> Self {
-        self.layers.push(entries.into_iter().collect());
-        self
-    }
-
-    /// The manifest as an ACI carries it.
-    pub fn manifest(&self) -> Value {
-        let annotations = self
-            .annotations
-            .iter()
-            .map(|(name, value)| json!({ "name": name, "value": value }));
-        let mut manifest = json!({
-            "acKind": "ImageManifest",
-            "acVersion": "0.8.11",
-            "name": self.name,
-            "labels": [
-                { "name": "version", "value": "1" },
-                { "name": "arch", "value": "amd64" },
-                { "name": "os", "value": "linux" },
-            ],
-            "app": self.app,
-        });
-        if !self.annotations.is_empty() {
-            manifest["annotations"] = annotations.collect();
-        }
-        manifest
-    }
-
     /// Writes an App Container Image.
     ///
     /// # Errors
@@ -313,63 +176,6 @@ impl Image {
     }
 }
 
-fn archive(entries: &[Entry]) -> Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for entry in entries {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(entry.mode);
-        header.set_uid(entry.owner.0.into());
-        header.set_gid(entry.owner.1.into());
-        header.set_mtime(1_500_000_000);
-        let (kind, content): (_, &[u8]) = match &entry.kind {
-            Kind::Dir => (tar::EntryType::Directory, &[]),
-            Kind::File(content) => (tar::EntryType::Regular, content),
-            Kind::Symlink(target) => {
-                header.set_link_name_literal(target)?;
-                (tar::EntryType::Symlink, &[])
-            }
-            Kind::Hardlink(target) => {
-                header.set_link_name_literal(target)?;
-                (tar::EntryType::Link, &[])
-            }
-        };
-        header.set_entry_type(kind);
-        header.set_size(content.len() as u64);
-        // Not by set_path, which would refuse the hostile ones.
-        let name = &mut header.as_gnu_mut().context("a GNU header")?.name;
-        ensure!(
-            entry.path.len() <= name.len(),
-            "path too long for a test image: {}",
-            entry.path
-        );
-        name[..entry.path.len()].copy_from_slice(entry.path.as_bytes());
-        header.set_cksum();
-        builder.append(&header, content)?;
-    }
-    Ok(builder.into_inner()?)
-}
-
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes)?;
-    Ok(encoder.finish()?)
-}
-
-/// Pipes through a compressor of the host.
-fn filter(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut input = tempfile::tempfile()?;
-    input.write_all(bytes)?;
-    std::io::Seek::rewind(&mut input)?;
-    let output = Command::new(program)
-        .args(["-1", "-c"])
-        .stdin(input)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("run {program}"))?;
-    ensure!(output.status.success(), "{program}: {}", output.status);
-    Ok(output.stdout)
-}
-
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     let parent = path.parent().map(PathBuf::from).unwrap_or_default();
     fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
@@ -377,7 +183,7 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Lower-case hexadecimal SHA-256.
-pub fn hex_sha256(bytes: &[u8]) -> String {
+pub(super) fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -1,0 +1,155 @@
+//! The main of a tier of tests that start pods: skips them with a reason where they can't run, two at a time where they
+//! can, and looks for leftovers when all is done.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::leftovers::Marks;
+
+/// A test: its name and what it does.
+pub struct Case {
+    name: String,
+    body: fn() -> Result<()>,
+}
+
+impl Case {
+    /// A test called `subject::name`.
+    pub fn new(subject: &str, name: &str, body: fn() -> Result<()>) -> Self {
+        Self {
+            name: format!("{subject}::{name}"),
+            body,
+        }
+    }
+}
+
+/// Lists the functions of a module as [`Case`]s.
+#[macro_export]
+macro_rules! cases {
+    ($subject:literal: $($name:ident),+ $(,)?) => {
+        /// The tests of this module.
+        pub fn cases() -> Vec<$crate::harness::Case> {
+            vec![$($crate::harness::Case::new($subject, stringify!($name), $name)),+]
+        }
+    };
+}
+
+struct Tier {
+    scratch: tempfile::TempDir,
+    probe: PathBuf,
+    uuids: Mutex<BTreeSet<String>>,
+}
+
+static TIER: OnceLock<Tier> = OnceLock::new();
+
+fn tier() -> &'static Tier {
+    TIER.get().expect("tests run under harness::main")
+}
+
+/// A directory that lives as long as the test program.
+pub fn scratch() -> &'static Path {
+    tier().scratch.path()
+}
+
+/// The probe program, stripped so that images stay small.
+pub fn probe() -> &'static Path {
+    &tier().probe
+}
+
+/// Where `scripts/build` puts things.
+pub fn build_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../build")
+}
+
+/// Remembers pods, so that leftovers are looked for by their names at the end.
+pub fn note_pods(uuids: impl IntoIterator<Item = String>) {
+    tier().uuids.lock().expect("never poisoned").extend(uuids);
+}
+
+/// Runs the tests that the command line asks for.
+pub fn main(probe: &Path, cases: Vec<Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Pods are heavy, and two at once show what does not bear company.
+    arguments.test_threads.get_or_insert(2);
+    let unfit = unfit();
+    let required = std::env::var_os("STAGE1_REQUIRE_ROOT").is_some_and(|value| value == "1");
+    if let Some(reason) = &unfit {
+        note(&format!(
+            "{} tests {}: {reason}",
+            cases.len(),
+            if required { "fail" } else { "skipped" }
+        ));
+        if required {
+            return ExitCode::FAILURE;
+        }
+    } else if let Err(error) = set_up(probe) {
+        note(&format!("can't prepare the tests: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    let trials = cases.into_iter().map(|case| {
+        let run = move || (case.body)().map_err(|error| Failed::from(format!("{error:#}")));
+        Trial::test(case.name, run).with_ignored_flag(unfit.is_some())
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let clean = unfit.is_some() || left_clean();
+    if conclusion.has_failed() || !clean {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Why pods can't be run here.
+fn unfit() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("pods need root".into());
+    }
+    let missing = ["stage0", "stage1.aci"]
+        .map(|name| build_dir().join(name))
+        .into_iter()
+        .find(|path| !path.exists());
+    missing.map(|path| format!("scripts/build has not made {}", path.display()))
+}
+
+fn set_up(probe: &Path) -> Result<()> {
+    let scratch = tempfile::Builder::new()
+        .prefix("stage1-tests-")
+        .tempdir()
+        .context("make a scratch directory")?;
+    let stripped = scratch.path().join("probe");
+    let strip = Command::new("strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(probe)
+        .status()
+        .context("run strip")?;
+    ensure!(strip.success(), "strip {}: {strip}", probe.display());
+    let tier = Tier {
+        scratch,
+        probe: stripped,
+        uuids: Mutex::default(),
+    };
+    TIER.set(tier).map_err(|_| anyhow::anyhow!("set up twice"))
+}
+
+/// Looks for leftovers of all pods, takes them away, and removes the scratch directory.
+fn left_clean() -> bool {
+    let uuids = tier().uuids.lock().expect("never poisoned").clone();
+    let marks = Marks::new(uuids.iter().map(String::as_str), &[scratch()]);
+    let found = marks.found();
+    for line in &found {
+        note(&format!("left behind: {line}"));
+    }
+    marks.clear();
+    let _ = std::fs::remove_dir_all(scratch());
+    found.is_empty()
+}
+
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

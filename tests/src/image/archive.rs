@@ -1,0 +1,65 @@
+//! Layers as tar files, and their compression.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Entry, Kind};
+
+pub(super) fn archive(entries: &[Entry]) -> Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(entry.mode);
+        header.set_uid(entry.owner.0.into());
+        header.set_gid(entry.owner.1.into());
+        header.set_mtime(1_500_000_000);
+        let (kind, content): (_, &[u8]) = match &entry.kind {
+            Kind::Dir => (tar::EntryType::Directory, &[]),
+            Kind::File(content) => (tar::EntryType::Regular, content),
+            Kind::Symlink(target) => {
+                header.set_link_name_literal(target)?;
+                (tar::EntryType::Symlink, &[])
+            }
+            Kind::Hardlink(target) => {
+                header.set_link_name_literal(target)?;
+                (tar::EntryType::Link, &[])
+            }
+        };
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        // Not by set_path, which would refuse the hostile ones.
+        let name = &mut header.as_gnu_mut().context("a GNU header")?.name;
+        ensure!(
+            entry.path.len() <= name.len(),
+            "path too long for a test image: {}",
+            entry.path
+        );
+        name[..entry.path.len()].copy_from_slice(entry.path.as_bytes());
+        header.set_cksum();
+        builder.append(&header, content)?;
+    }
+    Ok(builder.into_inner()?)
+}
+
+pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
+}
+
+/// Pipes through a compressor of the host.
+pub(super) fn filter(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut input = tempfile::tempfile()?;
+    input.write_all(bytes)?;
+    std::io::Seek::rewind(&mut input)?;
+    let output = Command::new(program)
+        .args(["-1", "-c"])
+        .stdin(input)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("run {program}"))?;
+    ensure!(output.status.success(), "{program}: {}", output.status);
+    Ok(output.stdout)
+}
