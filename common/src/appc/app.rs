@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::isolator::Isolator;
+use super::field::{Checked, Field};
+use super::isolator::{self, Isolator};
 use super::json;
 use super::name::AcName;
+use super::port::Port;
 
 /// The app section of an image manifest, or what a pod manifest puts in its place.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -103,32 +105,78 @@ pub struct MountPoint {
     pub extra: Map<String, Value>,
 }
 
-/// A port, or a range of ports, that the app listens on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Port {
-    /// The name by which ports of the host refer to it.
-    pub name: AcName,
-    /// `tcp` or `udp`.
-    pub protocol: String,
-    /// The first port.
-    pub port: u16,
-    /// How many ports, from the first on.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub count: u16,
-    /// Whether the app is given the listening socket.
-    #[serde(default, deserialize_with = "json::null_is_default")]
-    #[serde(skip_serializing_if = "json::is_false")]
-    pub socket_activated: bool,
-    /// Fields that this version does not know.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
+impl App {
+    /// Checks the section; `exec` may be empty, as it may be in an image.
+    pub(super) fn check(&self, field: &Field) -> Checked {
+        field.key("exec").check_exec(&self.exec)?;
+        let identity = [("user", &self.user), ("group", &self.group)];
+        for (key, value) in identity {
+            if value.is_empty() {
+                return Err(field.key(key).broken("must not be empty"));
+            }
+            field.key(key).check_text(value)?;
+        }
+        for (index, gid) in self.supplementary_gids.iter().enumerate() {
+            field.key("supplementaryGIDs").at(index).check_id(*gid)?;
+        }
+        match self.working_directory.as_deref() {
+            None | Some("") => {}
+            Some(path) => field.key("workingDirectory").check_absolute(path)?,
+        }
+        self.check_event_handlers(&field.key("eventHandlers"))?;
+        self.check_environment(&field.key("environment"))?;
+        self.check_mount_points(&field.key("mountPoints"))?;
+        self.check_ports(&field.key("ports"))?;
+        isolator::check(&field.key("isolators"), &self.isolators)
+    }
+
+    fn check_event_handlers(&self, field: &Field) -> Checked {
+        for (index, handler) in self.event_handlers.iter().enumerate() {
+            let field = field.at(index);
+            if !matches!(handler.name.as_str(), "pre-start" | "post-stop") {
+                let rule = "must be pre-start or post-stop";
+                return Err(field.key("name").refused(handler.name.as_str(), rule));
+            }
+            if handler.exec.is_empty() {
+                return Err(field.key("exec").broken("must not be empty"));
+            }
+            field.key("exec").check_exec(&handler.exec)?;
+        }
+        field.check_unique("name", self.event_handlers.iter().map(|h| h.name.as_str()))
+    }
+
+    fn check_environment(&self, field: &Field) -> Checked {
+        for (index, variable) in self.environment.iter().enumerate() {
+            let field = field.at(index);
+            if !is_variable_name(&variable.name) {
+                let rule =
+                    "must be letters, digits, '_', '.' and '-', with no digit, '.' or '-' first";
+                return Err(field.key("name").refused(variable.name.as_str(), rule));
+            }
+            field.key("value").check_text(&variable.value)?;
+        }
+        field.check_unique("name", self.environment.iter().map(|v| v.name.as_str()))
+    }
+
+    fn check_mount_points(&self, field: &Field) -> Checked {
+        for (index, point) in self.mount_points.iter().enumerate() {
+            field.at(index).key("path").check_absolute(&point.path)?;
+        }
+        field.check_unique("name", self.mount_points.iter().map(|p| p.name.as_str()))
+    }
+
+    fn check_ports(&self, field: &Field) -> Checked {
+        for (index, port) in self.ports.iter().enumerate() {
+            port.check(&field.at(index))?;
+        }
+        field.check_unique("name", self.ports.iter().map(|p| p.name.as_str()))
+    }
 }
 
-fn one() -> u16 {
-    1
-}
-
-fn is_one(count: &u16) -> bool {
-    *count == 1
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }

@@ -6,9 +6,11 @@ use serde_json::{Map, Value};
 use super::AC_VERSION;
 use super::app::App;
 use super::error::ManifestError;
+use super::field::Field;
 use super::json;
-use super::metadata::{Annotation, Label};
+use super::metadata::{self, Annotation, Label};
 use super::name::{AcIdentifier, ImageId};
+use super::version;
 
 /// What an image says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,12 +101,25 @@ impl ImageManifest {
 
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        let label = self.labels.iter().find(|l| l.name.as_ref() == name)?;
-        Some(&label.value)
+        metadata::label(&self.labels, name)
     }
 
     /// Checks every rule that the types alone do not keep.
     pub fn validate(&self) -> Result<(), ManifestError> {
-        Ok(())
+        version::check(&self.ac_kind, Self::KIND, &self.ac_version)?;
+        metadata::check_labels(&Field::top("labels"), &self.labels)?;
+        if let Some(app) = &self.app {
+            app.check(&Field::top("app"))?;
+        }
+        let dependencies = Field::top("dependencies");
+        for (index, dependency) in self.dependencies.iter().enumerate() {
+            let field = dependencies.at(index);
+            metadata::check_labels(&field.key("labels"), &dependency.labels)?;
+        }
+        let whitelist = Field::top("pathWhitelist");
+        for (index, path) in self.path_whitelist.iter().enumerate() {
+            whitelist.at(index).check_absolute(path)?;
+        }
+        metadata::check_image_annotations(&Field::top("annotations"), &self.annotations)
     }
 }

@@ -10,6 +10,9 @@ use super::error::ManifestError;
 /// Longest value that an error repeats.
 const SHOWN_VALUE: usize = 80;
 
+/// What a port, or a number of ports, must be.
+pub(super) const PORT_RULE: &str = "must be a whole number from 1 to 65535";
+
 /// Reads a manifest; the caller validates it.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
     // Through `Value`, so that the errors of the second step speak of fields, not of lines.
@@ -70,11 +73,27 @@ fn field_error(root: &Value, path: &Path, message: &str) -> ManifestError {
         "manifest".clone_into(&mut field);
     }
     let rule = match message.split_once(", expected ") {
-        Some((_, expected)) => format!("must be {expected}"),
+        Some((_, expected)) => rule(expected),
+        None if message.starts_with("invalid IP address") => "must be an IP address".to_owned(),
         None => message.to_owned(),
     };
     let value = at_path(root, path).map(shown);
     ManifestError::Field { field, value, rule }
+}
+
+/// What serde expected, in words that do not speak of Rust.
+fn rule(expected: &str) -> String {
+    let expected = match expected {
+        // Ports are the only numbers of this size.
+        "u16" => return PORT_RULE.to_owned(),
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" => "a whole number from 0 to 18446744073709551615",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => expected,
+    };
+    format!("must be {expected}")
 }
 
 /// The value at `path` in `root`.

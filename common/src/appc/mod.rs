@@ -7,21 +7,25 @@
 
 mod app;
 mod error;
+mod field;
 mod image;
 pub mod isolator;
 mod json;
 mod metadata;
 mod name;
 mod pod;
+mod port;
+mod version;
 mod volume;
 
-pub use app::{App, EnvironmentVariable, EventHandler, MountPoint, Port};
+pub use app::{App, EnvironmentVariable, EventHandler, MountPoint};
 pub use error::ManifestError;
 pub use image::{Dependency, ImageManifest};
 pub use isolator::Isolator;
-pub use metadata::{Annotation, Label, annotation};
+pub use metadata::{Annotation, Label, annotation, label};
 pub use name::{AcIdentifier, AcName, ImageId, NameError, Uuid};
-pub use pod::{ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage};
+pub use pod::{Mount, PodManifest, RuntimeApp, RuntimeImage};
+pub use port::{ExposedPort, Port};
 pub use volume::{Volume, VolumeKind};
 
 /// The version of the specification that manifests written by this project declare.

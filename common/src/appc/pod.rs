@@ -1,18 +1,20 @@
 //! The pod manifest.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::AC_VERSION;
-use super::app::{App, Port};
+use super::app::App;
 use super::error::ManifestError;
-use super::isolator::Isolator;
+use super::field::{Checked, Field};
+use super::isolator::{self, Isolator};
 use super::json;
-use super::metadata::{Annotation, Label};
+use super::metadata::{self, Annotation, Label};
 use super::name::{AcIdentifier, AcName, ImageId};
+use super::port::{self, ExposedPort};
+use super::version;
 use super::volume::Volume;
 
 /// The apps of a pod, and what they share.
@@ -107,31 +109,11 @@ pub struct RuntimeImage {
 pub struct Mount {
     /// The name of the volume.
     pub volume: AcName,
-    /// The absolute path in the app's root, or the name of one of the app's mount points.
+    /// The absolute path in the app's root.
     pub path: String,
     /// A volume of this app's own, in place of the pod's volume of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_volume: Option<Volume>,
-    /// Fields that this version does not know.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-/// A port of the host that leads to a port of an app.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExposedPort {
-    /// The name of the app's port.
-    pub name: AcName,
-    /// The port on the host.
-    pub host_port: u16,
-    /// The address on the host; all of them by default.
-    #[serde(rename = "hostIP")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<IpAddr>,
-    /// The port in the pod, where no app declares it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_port: Option<Port>,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -177,6 +159,96 @@ impl PodManifest {
 
     /// Checks every rule that the types alone do not keep.
     pub fn validate(&self) -> Result<(), ManifestError> {
+        version::check(&self.ac_kind, Self::KIND, &self.ac_version)?;
+        let volumes = Field::top("volumes");
+        for (index, volume) in self.volumes.iter().enumerate() {
+            volume.check(&volumes.at(index))?;
+        }
+        volumes.check_unique("name", self.volumes.iter().map(|v| v.name.as_str()))?;
+        let apps = Field::top("apps");
+        for (index, app) in self.apps.iter().enumerate() {
+            app.check(&apps.at(index), &self.volumes)?;
+        }
+        apps.check_unique("name", self.apps.iter().map(|a| a.name.as_str()))?;
+        isolator::check(&Field::top("isolators"), &self.isolators)?;
+        metadata::check_annotations(&Field::top("annotations"), &self.annotations)?;
+        let ports = Field::top("ports");
+        for (index, port) in self.ports.iter().enumerate() {
+            self.check_exposed(&ports.at(index), port)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a port of the host leads to exactly one port of the pod.
+    fn check_exposed(&self, field: &Field, exposed: &ExposedPort) -> Checked {
+        if let Some(port) = &exposed.pod_port {
+            let pod_port = field.key("podPort");
+            port.check(&pod_port)?;
+            port.check_reachable(&pod_port)?;
+            return port::check_range(&field.key("hostPort"), exposed.host_port, port.count);
+        }
+        let name = exposed.name.as_str();
+        let mut found = self.apps.iter().filter_map(|app| {
+            let port = app
+                .app
+                .as_ref()?
+                .ports
+                .iter()
+                .find(|p| p.name == exposed.name)?;
+            Some((app, port))
+        });
+        let (first, second) = (found.next(), found.next());
+        if let (Some((one, _)), Some((other, _))) = (first, second) {
+            let (one, other) = (&one.name, &other.name);
+            let rule = format!("must be a port of one app, but {one} and {other} both have it");
+            return Err(field.key("name").refused(name, rule));
+        }
+        let Some((_, port)) = first else {
+            // An app without a section has the ports of its image, which is not known here.
+            if self.apps.iter().all(|app| app.app.is_some()) {
+                let rule = "must be the name of an app's port, or come with podPort";
+                return Err(field.key("name").refused(name, rule));
+            }
+            return port::check_range(&field.key("hostPort"), exposed.host_port, 1);
+        };
+        port::check_range(&field.key("hostPort"), exposed.host_port, port.count)?;
+        if port.check_reachable(field).is_err() {
+            let protocol = &port.protocol;
+            let rule = format!("must be a tcp or udp port, not {protocol}");
+            return Err(field.key("name").refused(name, rule));
+        }
+        Ok(())
+    }
+}
+
+impl RuntimeApp {
+    fn check(&self, field: &Field, volumes: &[Volume]) -> Checked {
+        metadata::check_labels(&field.key("image").key("labels"), &self.image.labels)?;
+        if let Some(app) = &self.app {
+            if app.exec.is_empty() {
+                return Err(field.key("app").key("exec").broken("must not be empty"));
+            }
+            app.check(&field.key("app"))?;
+        }
+        let mounts = field.key("mounts");
+        for (index, mount) in self.mounts.iter().enumerate() {
+            mount.check(&mounts.at(index), volumes)?;
+        }
+        mounts.check_unique("path", self.mounts.iter().map(|m| m.path.as_str()))?;
+        metadata::check_annotations(&field.key("annotations"), &self.annotations)
+    }
+}
+
+impl Mount {
+    fn check(&self, field: &Field, volumes: &[Volume]) -> Checked {
+        field.key("path").check_absolute(&self.path)?;
+        if let Some(volume) = &self.app_volume {
+            return volume.check(&field.key("appVolume"));
+        }
+        if !volumes.iter().any(|volume| volume.name == self.volume) {
+            let rule = "must be the name of a volume of the pod";
+            return Err(field.key("volume").refused(self.volume.as_str(), rule));
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::field::{Checked, Field};
 use super::name::AcName;
 
 /// Where a volume's content is.
@@ -44,4 +45,50 @@ pub struct Volume {
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Volume {
+    pub(super) fn check(&self, field: &Field) -> Checked {
+        let source = self.source.as_deref().unwrap_or_default();
+        match self.kind {
+            VolumeKind::Host => {
+                if source.is_empty() {
+                    let rule = "must be given for a volume of kind host";
+                    return Err(field.key("source").broken(rule));
+                }
+                field.key("source").check_absolute(source)?;
+                let owner = [
+                    ("mode", self.mode.is_some()),
+                    ("uid", self.uid.is_some()),
+                    ("gid", self.gid.is_some()),
+                ];
+                for (key, given) in owner {
+                    if given {
+                        let rule = "must be given only for a volume of kind empty";
+                        return Err(field.key(key).broken(rule));
+                    }
+                }
+            }
+            VolumeKind::Empty => {
+                if !source.is_empty() {
+                    let rule = "must not be given for a volume of kind empty";
+                    return Err(field.key("source").refused(source, rule));
+                }
+                if let Some(mode) = self.mode.as_deref().filter(|mode| !is_mode(mode)) {
+                    let rule = "must be an octal file mode such as 0755";
+                    return Err(field.key("mode").refused(mode, rule));
+                }
+                for (key, id) in [("uid", self.uid), ("gid", self.gid)] {
+                    id.map_or(Ok(()), |id| field.key(key).check_id(id))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` is octal digits that make a file mode.
+fn is_mode(text: &str) -> bool {
+    let octal = text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    octal && u32::from_str_radix(text, 8).is_ok_and(|mode| mode <= 0o7777)
 }
