@@ -14,11 +14,19 @@
 
 pub mod annotation;
 pub mod appc;
+pub mod apply;
+pub mod cgroup;
+pub mod copy;
 pub mod env;
+pub mod facts;
 pub mod flags;
+pub mod load;
+pub mod options;
+pub mod plan;
 pub mod pod;
 pub mod root;
 pub mod spec;
 pub mod status;
 pub mod unit;
 pub mod user;
+pub mod volume;

@@ -1,0 +1,282 @@
+//! The cgroups of a pod: one in each hierarchy that the host has mounted, under the same path in all of them,
+//! because the contract has a single `subcgroup` per pod.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use procfs::process::Process;
+
+/// A cgroup hierarchy that the host has mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// Which of its cgroups is mounted there; `/` but inside of containers.
+    pub mounted: PathBuf,
+    /// Its controllers, `name=systemd` too; empty for the unified hierarchy.
+    pub controllers: Vec<String>,
+    /// The cgroup of this process, a path from the hierarchy's root.
+    pub own: PathBuf,
+}
+
+impl Hierarchy {
+    /// Whether this is the unified hierarchy (cgroup v2).
+    pub fn is_unified(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    /// The directory of the cgroup `path`, a path from the hierarchy's root.
+    pub fn dir(&self, path: &Path) -> PathBuf {
+        let below = path.strip_prefix(&self.mounted).unwrap_or(path);
+        self.mount_point
+            .join(below.strip_prefix("/").unwrap_or(below))
+    }
+}
+
+/// All cgroup hierarchies in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hierarchies(pub Vec<Hierarchy>);
+
+impl Hierarchies {
+    /// Reads the hierarchies that are mounted from the proc file system at `proc`.
+    pub fn read(proc: &Path) -> Result<Self> {
+        let own = Process::new_with_root(proc.join("self")).context("read /proc/self")?;
+        let cgroups = own.cgroups().context("read /proc/self/cgroup")?;
+        let mounts = own.mountinfo().context("read /proc/self/mountinfo")?;
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for mount in mounts {
+            let controllers = match mount.fs_type.as_str() {
+                "cgroup2" => Vec::new(),
+                "cgroup" => {
+                    let options = mount.super_options.keys();
+                    // The options of a v1 mount are its controllers, among a few others.
+                    let known =
+                        |option: &&String| cgroups.0.iter().any(|c| c.controllers.contains(option));
+                    let mut named: Vec<_> = options.filter(known).cloned().collect();
+                    if let Some(Some(name)) = mount.super_options.get("name") {
+                        named.push(format!("name={name}"));
+                    }
+                    named
+                }
+                _ => continue,
+            };
+            let mut of_process = cgroups.0.iter().filter(|c| match controllers.first() {
+                None => c.hierarchy == 0,
+                Some(first) => c.controllers.contains(first),
+            });
+            let known = hierarchies.iter().any(|h| h.controllers == controllers);
+            if let (Some(cgroup), false) = (of_process.next(), known) {
+                hierarchies.push(Hierarchy {
+                    mount_point: mount.mount_point,
+                    mounted: mount.root.into(),
+                    controllers,
+                    own: PathBuf::from(&cgroup.pathname),
+                });
+            }
+        }
+        Ok(Hierarchies(hierarchies))
+    }
+
+    /// The cgroup of this process in the hierarchy that systemd keeps its units in: the unified one, or
+    /// `name=systemd` where that has no controllers of its own. `/` when neither is mounted.
+    pub fn own_unit(&self) -> PathBuf {
+        let systemd = self
+            .0
+            .iter()
+            .find(|h| h.controllers.iter().any(|c| c == "name=systemd"));
+        let unified = || self.0.iter().find(|h| h.is_unified());
+        systemd
+            .or_else(unified)
+            .map_or_else(|| PathBuf::from("/"), |h| h.own.clone())
+    }
+
+    /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both.
+    ///
+    /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the
+    /// ones right after it do not.
+    pub fn enter(&self, path: &Path) -> Result<Entered> {
+        let mut entered = Entered {
+            hierarchies: self.clone(),
+            path: path.to_owned(),
+            kept: false,
+        };
+        for hierarchy in &self.0 {
+            make(hierarchy, path)?;
+        }
+        for hierarchy in &self.0 {
+            join(&hierarchy.dir(path)).inspect_err(|_| entered.leave())?;
+        }
+        Ok(entered)
+    }
+
+    /// Kills every process in the cgroup `path` and below, in every hierarchy, and waits until they are gone.
+    pub fn kill(&self, path: &Path) -> Result<()> {
+        for hierarchy in &self.0 {
+            let dir = hierarchy.dir(path);
+            if dir.join("cgroup.kill").exists() {
+                write(&dir.join("cgroup.kill"), "1")?;
+            }
+            kill_each(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a process is in the cgroup `path` or below it, in any hierarchy.
+    pub fn populated(&self, path: &Path) -> bool {
+        self.0.iter().any(|h| {
+            subtree(&h.dir(path))
+                .iter()
+                .any(|dir| !pids(dir).is_empty())
+        })
+    }
+
+    /// Removes the cgroup `path` with all below it from every hierarchy. What is not there is no error.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        for hierarchy in &self.0 {
+            for dir in subtree(&hierarchy.dir(path)).iter().rev() {
+                match fs::remove_dir(dir) {
+                    Err(err) if err.kind() != ErrorKind::NotFound => {
+                        return Err(err)
+                            .with_context(|| format!("remove cgroup {}", dir.display()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The process is in a cgroup of the pod's. Dropped, it goes back and the cgroup is removed, unless it is kept.
+#[derive(Debug)]
+pub struct Entered {
+    hierarchies: Hierarchies,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Entered {
+    /// Stays in the cgroup.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    fn leave(&mut self) {
+        for hierarchy in &self.hierarchies.0 {
+            // Undoing goes as far as it can; what fails here would fail again in gc, which reports it.
+            let _ = join(&hierarchy.dir(&hierarchy.own));
+        }
+        let _ = self.hierarchies.remove(&self.path);
+        self.kept = true;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.leave();
+        }
+    }
+}
+
+fn make(hierarchy: &Hierarchy, path: &Path) -> Result<()> {
+    let dir = hierarchy.dir(path);
+    fs::create_dir_all(&dir).with_context(|| format!("make cgroup {}", dir.display()))?;
+    if hierarchy.controllers.iter().any(|c| c == "cpuset") {
+        // A v1 cpuset starts without CPUs and memory nodes and cannot be joined so (cpusets(7)).
+        let mut parents: Vec<_> = dir
+            .ancestors()
+            .take_while(|d| *d != hierarchy.mount_point)
+            .collect();
+        parents.reverse();
+        for dir in parents {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let inherited = dir
+                    .parent()
+                    .map(|parent| fs::read_to_string(parent.join(file)));
+                let set = fs::read_to_string(dir.join(file)).unwrap_or_default();
+                if let (Some(Ok(inherited)), true) = (inherited, set.trim().is_empty()) {
+                    write(&dir.join(file), inherited.trim())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn join(dir: &Path) -> Result<()> {
+    // "0" is the writing process (cgroups(7)).
+    write(&dir.join("cgroup.procs"), "0")
+}
+
+fn write(file: &Path, content: &str) -> Result<()> {
+    fs::write(file, content).with_context(|| format!("write {content} to {}", file.display()))
+}
+
+/// `dir` and the cgroups below it, parents first.
+fn subtree(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut next = vec![dir.to_owned()];
+    while let Some(dir) = next.pop() {
+        let Ok(entries) = fs::read_dir(&dir) else {
+            continue;
+        };
+        let dirs = entries
+            .flatten()
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        next.extend(dirs.map(|e| e.path()));
+        found.push(dir);
+    }
+    found
+}
+
+fn pids(dir: &Path) -> Vec<i32> {
+    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    procs
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect()
+}
+
+/// Kills the processes of a cgroup subtree one by one until none is left: what a v1 hierarchy needs, and harmless
+/// after `cgroup.kill`. A process that forks meanwhile is met in the next round.
+fn kill_each(dir: &Path) -> Result<()> {
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    loop {
+        let dirs = subtree(dir);
+        let mut dying = Vec::new();
+        for pid in dirs.iter().flat_map(|dir| pids(dir)) {
+            let Some(pid) = Pid::from_raw(pid) else {
+                continue;
+            };
+            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            // The pid may have been reused since it was read: it is ours only if it is still in there.
+            if dirs
+                .iter()
+                .any(|dir| pids(dir).contains(&pid.as_raw_nonzero().get()))
+            {
+                match pidfd_send_signal(&pidfd, Signal::KILL) {
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => dying.push(pidfd),
+                    Err(err) => {
+                        return Err(io::Error::from(err)).context(format!("kill process {pid:?}"));
+                    }
+                }
+            }
+        }
+        if dying.is_empty() {
+            return Ok(());
+        }
+        for pidfd in dying {
+            let mut fds = [rustix::event::PollFd::new(
+                &pidfd,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut fds, None).context("wait for a killed process")?;
+        }
+    }
+}

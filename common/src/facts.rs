@@ -1,0 +1,113 @@
+//! What the host is like, read once.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::cgroup::Hierarchies;
+
+/// Facts about the host that a plan depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// systemd is the host's init (sd_booted(3)).
+    pub systemd: bool,
+    /// The host has a system D-Bus, by which systemd and machined are asked.
+    pub system_bus: bool,
+    /// The host has systemd-machined.
+    pub machined: bool,
+    /// The host keeps a persistent journal, into which the pod's can be linked.
+    pub journal: bool,
+    /// The cgroup hierarchies that are mounted.
+    pub cgroups: Hierarchies,
+}
+
+impl HostFacts {
+    /// Reads the facts of the host whose root is `root`.
+    pub fn read(root: &Path) -> Result<Self> {
+        let exists = |path: &str| root.join(path).exists();
+        let systemd = exists("run/systemd/system");
+        Ok(HostFacts {
+            systemd,
+            system_bus: systemd && exists("run/dbus/system_bus_socket"),
+            machined: systemd
+                && exists("usr/share/dbus-1/system-services/org.freedesktop.machine1.service"),
+            journal: systemd && exists("run/systemd/journal/socket") && exists("var/log/journal"),
+            cgroups: Hierarchies::read(&root.join("proc"))?,
+        })
+    }
+
+    /// Which cgroup the pod gets, and who makes it.
+    pub fn pod_cgroup(&self, machine: &str) -> PodCgroup {
+        let own = self.cgroups.own_unit();
+        let in_service = own
+            .iter()
+            .next_back()
+            .is_some_and(|name| name.to_string_lossy().ends_with(".service"));
+        if self.system_bus && !in_service {
+            let unit = format!("machine-{}.scope", crate::unit::escape::unit_name(machine));
+            return PodCgroup {
+                path: Path::new("/machine.slice").join(unit),
+                scope: true,
+            };
+        }
+        PodCgroup {
+            path: own.join(machine),
+            scope: false,
+        }
+    }
+}
+
+/// The cgroup of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodCgroup {
+    /// Its path from the root of every hierarchy.
+    pub path: PathBuf,
+    /// nspawn has the host's systemd make it, as a scope; else init makes it.
+    pub scope: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Hierarchy;
+
+    fn facts(own: &str, systemd: bool) -> HostFacts {
+        let unified = Hierarchy {
+            mount_point: "/sys/fs/cgroup".into(),
+            mounted: "/".into(),
+            controllers: Vec::new(),
+            own: own.into(),
+        };
+        let cgroups = Hierarchies(vec![unified]);
+        HostFacts {
+            systemd,
+            system_bus: systemd,
+            machined: systemd,
+            journal: false,
+            cgroups,
+        }
+    }
+
+    #[test]
+    fn a_pod_has_a_cgroup_of_its_own() {
+        let path = |own, systemd| facts(own, systemd).pod_cgroup("rkt-1-2");
+        let own = PodCgroup {
+            path: "/rkt-1-2".into(),
+            scope: false,
+        };
+        assert_eq!(path("/", false), own);
+        let scope = PodCgroup {
+            path: "/machine.slice/machine-rkt\\x2d1\\x2d2.scope".into(),
+            scope: true,
+        };
+        assert_eq!(
+            path("/user.slice/user-0.slice/session-1.scope", true),
+            scope
+        );
+        let service = PodCgroup {
+            path: "/system.slice/web.service/rkt-1-2".into(),
+            scope: false,
+        };
+        assert_eq!(path("/system.slice/web.service", true), service);
+    }
+}

@@ -1,0 +1,152 @@
+//! A pod as stage0 left it: its manifest, and for each app the image and who it runs as.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::annotation;
+use crate::appc::{App, ImageManifest, PodManifest, RuntimeApp};
+use crate::pod::PodDir;
+use crate::root::Root;
+use crate::user::Identity;
+use crate::volume::AppVolumes;
+
+/// A pod, loaded and checked.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Its manifest.
+    pub manifest: PodManifest,
+    /// Its apps, in the manifest's order.
+    pub apps: Vec<PodApp>,
+    /// Apps may come and go while it runs.
+    pub mutable: bool,
+}
+
+/// An app of a pod.
+#[derive(Debug, Clone)]
+pub struct PodApp {
+    /// The app in the pod manifest.
+    pub runtime: RuntimeApp,
+    /// The app section that applies: the pod manifest's, else the image's.
+    pub app: App,
+    /// The manifest of its image.
+    pub image: ImageManifest,
+    /// Who it runs as.
+    pub identity: Identity,
+}
+
+impl PodApp {
+    /// The app's name.
+    pub fn name(&self) -> &str {
+        self.runtime.name.as_str()
+    }
+
+    /// Whether the image was converted from Docker's format (contract.md, `appc.io/docker/…`).
+    pub fn converted(&self) -> bool {
+        converted(&self.image)
+    }
+
+    /// What the plan of volumes needs of the app.
+    pub fn volumes(&self) -> AppVolumes<'_> {
+        AppVolumes {
+            runtime: &self.runtime,
+            app: &self.app,
+            converted: self.converted(),
+        }
+    }
+
+    /// The value of an annotation: the runtime app's, else the image's.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        let of_runtime = crate::appc::annotation(&self.runtime.annotations, name);
+        of_runtime.or_else(|| crate::appc::annotation(&self.image.annotations, name))
+    }
+}
+
+impl Pod {
+    /// Loads the pod in `dir`. Nothing is changed.
+    ///
+    /// # Errors
+    /// What is wrong with a manifest, an app's root or its user; the message names the file and the field.
+    pub fn load(dir: &PodDir) -> Result<Self> {
+        let path = dir.manifest();
+        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let manifest =
+            PodManifest::parse(&content).with_context(|| format!("read {}", path.display()))?;
+        let mut apps = Vec::new();
+        for (i, runtime) in manifest.apps.iter().enumerate() {
+            let app =
+                load_app(dir, runtime).with_context(|| format!("apps[{i}] ({})", runtime.name))?;
+            apps.push(app);
+        }
+        check_volume_sources(&manifest)?;
+        let mutable = match crate::appc::annotation(&manifest.annotations, annotation::MUTABLE) {
+            None => false,
+            Some(value) => value.parse().with_context(|| {
+                format!(
+                    "annotations: {}: {value:?} must be true or false",
+                    annotation::MUTABLE
+                )
+            })?,
+        };
+        Ok(Pod {
+            manifest,
+            apps,
+            mutable,
+        })
+    }
+}
+
+fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
+    let name = runtime.name.as_str();
+    let path = dir.app_image_manifest(name);
+    let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let image =
+        ImageManifest::parse(&content).with_context(|| format!("read {}", path.display()))?;
+    let app = runtime.app.clone().or_else(|| image.app.clone());
+    let app = app.context("app: neither the pod manifest nor the image's has an app section")?;
+    if app.exec.is_empty() {
+        bail!("app.exec: must not be empty");
+    }
+    if let Some(arg) = app.exec.iter().find(|arg| arg.contains('\0')) {
+        bail!("app.exec: {arg:?}: must not have a NUL character");
+    }
+    let path = dir.stage_root().app_root(name);
+    let root =
+        Root::open(&path).with_context(|| format!("open the app's root {}", path.display()))?;
+    let identity = Identity::of_app(&app, &root, converted(&image))?;
+    Ok(PodApp {
+        runtime: runtime.clone(),
+        app,
+        image,
+        identity,
+    })
+}
+
+fn converted(image: &ImageManifest) -> bool {
+    crate::appc::annotation(&image.annotations, annotation::DOCKER_REPOSITORY).is_some()
+}
+
+/// The specification demands an error for a host volume whose source is missing.
+fn check_volume_sources(manifest: &PodManifest) -> Result<()> {
+    let own = manifest
+        .volumes
+        .iter()
+        .enumerate()
+        .map(|(i, v)| (format!("volumes[{i}]"), v));
+    let of_apps = manifest.apps.iter().enumerate().flat_map(|(a, app)| {
+        let mounts = app.mounts.iter().enumerate();
+        mounts.filter_map(move |(m, mount)| {
+            Some((
+                format!("apps[{a}].mounts[{m}].appVolume"),
+                mount.app_volume.as_ref()?,
+            ))
+        })
+    });
+    for (field, volume) in own.chain(of_apps) {
+        if let Some(source) = &volume.source {
+            fs::metadata(Path::new(source)).with_context(|| format!("{field}.source: {source}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! The options of the run entrypoint (contract.md, "Options of run"), read and checked. They are kept in the pod's
+//! `runtime-config`, where the entrypoints that change the pod later find them.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::flags::{Flag, Parsed, switch, value};
+
+/// Flags of the run entrypoint.
+pub const FLAGS: [Flag; 13] = [
+    switch("debug", "print the plan and more messages"),
+    value("net", "NET", "network: host or none (default none)"),
+    value(
+        "mds-token",
+        "TOKEN",
+        "token of the metadata service, for AC_METADATA_URL",
+    ),
+    switch("interactive", "give the app this terminal"),
+    value(
+        "local-config",
+        "DIR",
+        "folder of the local configuration (default /etc/rkt)",
+    ),
+    value(
+        "private-users",
+        "SHIFT:COUNT",
+        "run in a user namespace with this range of ids",
+    ),
+    switch(
+        "mutable",
+        "start without ending when no app runs; apps may come and go",
+    ),
+    value(
+        "hostname",
+        "NAME",
+        "host name of the pod (default rkt-UUID)",
+    ),
+    switch(
+        "disable-capabilities-restriction",
+        "do not restrict capabilities",
+    ),
+    switch("disable-paths", "do not protect paths of /proc and /sys"),
+    switch("disable-seccomp", "do not filter system calls"),
+    value(
+        "dns-conf-mode",
+        "MODE",
+        "resolv=host|stage0|none|default,hosts=host|stage0|default (default for both: default)",
+    ),
+    value(
+        "ipc",
+        "MODE",
+        "IPC namespace: auto, private or parent (default private)",
+    ),
+];
+
+/// How a pod is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunOptions {
+    /// More messages.
+    pub debug: bool,
+    /// The network.
+    pub network: Network,
+    /// Token of the metadata service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mds_token: Option<String>,
+    /// The app has the caller's terminal.
+    pub interactive: bool,
+    /// Folder of the local configuration.
+    pub local_config: String,
+    /// Range of ids of the pod's user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_users: Option<IdRange>,
+    /// Apps may come and go.
+    pub mutable: bool,
+    /// Host name of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Capabilities are not restricted.
+    pub disable_capabilities: bool,
+    /// Paths of /proc and /sys are not protected.
+    pub disable_paths: bool,
+    /// System calls are not filtered.
+    pub disable_seccomp: bool,
+    /// Where `resolv.conf` comes from.
+    pub resolv: ResolvMode,
+    /// Where `hosts` comes from.
+    pub hosts: HostsMode,
+    /// The IPC namespace.
+    pub ipc: Ipc,
+}
+
+/// The network of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// Its own, with loopback alone.
+    None,
+}
+
+/// A range of user and group ids of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The host's id of the pod's root.
+    pub shift: u32,
+    /// How many ids the pod has.
+    pub count: u32,
+}
+
+/// Where the apps' `/etc/resolv.conf` comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResolvMode {
+    /// The host's.
+    Host,
+    /// stage0 wrote it.
+    Stage0,
+    /// The image's own stays.
+    None,
+    /// The network's, if it gives one, else the image's own.
+    Default,
+}
+
+/// Where the apps' `/etc/hosts` comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostsMode {
+    /// The host's.
+    Host,
+    /// stage0 wrote it.
+    Stage0,
+    /// The image's own, else a short one.
+    Default,
+}
+
+/// The IPC namespace of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipc {
+    /// Its own.
+    Private,
+    /// That of the caller.
+    Parent,
+}
+
+impl RunOptions {
+    /// Takes the options from a command line.
+    ///
+    /// # Errors
+    /// A value that is none of the allowed ones; the message names the option.
+    pub fn from_flags(flags: &Parsed) -> Result<Self> {
+        let (resolv, hosts) = dns_modes(flags.value("dns-conf-mode").unwrap_or_default())?;
+        Ok(RunOptions {
+            debug: flags.is_set("debug"),
+            network: network(flags.value("net").unwrap_or("none"))?,
+            mds_token: flags
+                .value("mds-token")
+                .filter(|t| !t.is_empty())
+                .map(Into::into),
+            interactive: flags.is_set("interactive"),
+            local_config: flags.value("local-config").unwrap_or("/etc/rkt").into(),
+            private_users: flags
+                .value("private-users")
+                .filter(|r| !r.is_empty())
+                .map(id_range)
+                .transpose()?,
+            mutable: flags.is_set("mutable"),
+            hostname: flags
+                .value("hostname")
+                .filter(|h| !h.is_empty())
+                .map(hostname)
+                .transpose()?,
+            disable_capabilities: flags.is_set("disable-capabilities-restriction"),
+            disable_paths: flags.is_set("disable-paths"),
+            disable_seccomp: flags.is_set("disable-seccomp"),
+            resolv,
+            hosts,
+            ipc: ipc(flags.value("ipc").unwrap_or_default())?,
+        })
+    }
+
+    /// The URL of the metadata service as apps see it.
+    pub fn metadata_url(&self) -> Option<String> {
+        // The host is reached at 127.0.0.1 in its own network; a pod with loopback alone reaches nobody.
+        self.mds_token
+            .as_ref()
+            .map(|token| format!("http://127.0.0.1:18112/{token}"))
+    }
+}
+
+fn network(net: &str) -> Result<Network> {
+    match net {
+        "host" => Ok(Network::Host),
+        "none" => Ok(Network::None),
+        other => bail!("--net={other}: only the networks host and none are supported so far"),
+    }
+}
+
+fn id_range(range: &str) -> Result<IdRange> {
+    let parsed = range.split_once(':').and_then(|(shift, count)| {
+        let (shift, count) = (shift.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
+        (count > 0 && shift.checked_add(count).is_some()).then_some(IdRange { shift, count })
+    });
+    parsed.with_context(|| {
+        format!("--private-users={range}: must be SHIFT:COUNT, two numbers of user ids")
+    })
+}
+
+/// A host name as hostname(7) has it, underscores too, which people use although DNS does not know them.
+fn hostname(name: &str) -> Result<String> {
+    let label = |l: &str| {
+        let fits = !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-');
+        fits && l
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if name.len() > 64 || !name.split('.').all(label) {
+        bail!(
+            "--hostname={name}: must be labels of letters, digits and dashes, with dots between, 64 bytes at most"
+        );
+    }
+    Ok(name.to_owned())
+}
+
+fn dns_modes(modes: &str) -> Result<(ResolvMode, HostsMode)> {
+    let (mut resolv, mut hosts) = (ResolvMode::Default, HostsMode::Default);
+    for mode in modes.split(',').filter(|mode| !mode.is_empty()) {
+        match mode.split_once('=') {
+            Some(("resolv", "host")) => resolv = ResolvMode::Host,
+            Some(("resolv", "stage0")) => resolv = ResolvMode::Stage0,
+            Some(("resolv", "none")) => resolv = ResolvMode::None,
+            Some(("resolv", "default")) => resolv = ResolvMode::Default,
+            Some(("hosts", "host")) => hosts = HostsMode::Host,
+            Some(("hosts", "stage0")) => hosts = HostsMode::Stage0,
+            Some(("hosts", "default")) => hosts = HostsMode::Default,
+            _ => bail!(
+                "--dns-conf-mode: {mode:?} must be resolv=host|stage0|none|default or hosts=host|stage0|default"
+            ),
+        }
+    }
+    Ok((resolv, hosts))
+}
+
+fn ipc(mode: &str) -> Result<Ipc> {
+    match mode {
+        "" | "auto" | "private" => Ok(Ipc::Private),
+        "parent" => Ok(Ipc::Parent),
+        other => bail!("--ipc={other}: must be auto, private or parent"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(args: &[&str]) -> Result<RunOptions, String> {
+        let flags =
+            crate::flags::parse(&FLAGS, args.iter().map(Into::into)).map_err(|e| e.to_string())?;
+        RunOptions::from_flags(&flags).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_and_values() {
+        let o = options(&[]).unwrap();
+        assert_eq!(
+            (o.network, o.ipc, o.resolv),
+            (Network::None, Ipc::Private, ResolvMode::Default)
+        );
+        assert_eq!((o.local_config.as_str(), o.hostname), ("/etc/rkt", None));
+        let o = options(&[
+            "--net=host",
+            "--dns-conf-mode=resolv=host,hosts=stage0",
+            "--ipc=parent",
+        ])
+        .unwrap();
+        assert_eq!((o.network, o.ipc), (Network::Host, Ipc::Parent));
+        assert_eq!((o.resolv, o.hosts), (ResolvMode::Host, HostsMode::Stage0));
+        let o = options(&["--private-users=65536:65536", "--mds-token=t"]).unwrap();
+        assert_eq!(
+            o.private_users,
+            Some(IdRange {
+                shift: 65536,
+                count: 65536
+            })
+        );
+        assert_eq!(
+            o.metadata_url().as_deref(),
+            Some("http://127.0.0.1:18112/t")
+        );
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        for (arg, start) in [
+            (
+                "--net=default",
+                "--net=default: only the networks host and none",
+            ),
+            (
+                "--private-users=5",
+                "--private-users=5: must be SHIFT:COUNT",
+            ),
+            (
+                "--private-users=4294967295:2",
+                "--private-users=4294967295:2: must be",
+            ),
+            ("--private-users=1:0", "--private-users=1:0: must be"),
+            ("--hostname=a b", "--hostname=a b: must be labels"),
+            ("--hostname=-a", "--hostname=-a: must be labels"),
+            (
+                "--dns-conf-mode=resolv=x",
+                "--dns-conf-mode: \"resolv=x\" must be",
+            ),
+            (
+                "--dns-conf-mode=hosts=none",
+                "--dns-conf-mode: \"hosts=none\" must be",
+            ),
+            ("--ipc=host", "--ipc=host: must be auto"),
+        ] {
+            let error = options(&[arg]).unwrap_err();
+            assert!(error.starts_with(start), "{arg}: {error}");
+        }
+    }
+}

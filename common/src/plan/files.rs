@@ -1,0 +1,67 @@
+//! The files of the pod as a whole.
+
+use anyhow::Result;
+
+use super::{Inputs, Step};
+use crate::options::{HostsMode, ResolvMode};
+use crate::pod::{PodDir, machine_name};
+use crate::user::Accounts;
+
+pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
+    let root = dir.stage_root();
+    let identities: Vec<_> = inputs
+        .pod
+        .apps
+        .iter()
+        .map(|app| app.identity.clone())
+        .collect();
+    let accounts = Accounts::with(&inputs.existing.passwd, &inputs.existing.group, &identities);
+    let mut runtime_config = serde_json::to_string_pretty(inputs.options)?;
+    runtime_config.push('\n');
+    let hosts = format!(
+        "{}127.0.0.1 {}\n",
+        inputs.existing.hosts_fallback,
+        hostname(inputs)
+    );
+    let mut steps = vec![
+        Step::file(dir.runtime_config(), runtime_config),
+        Step::Link {
+            path: dir.flavor(),
+            target: "nspawn".into(),
+        },
+        Step::file(
+            root.join("etc/machine-id"),
+            format!("{}\n", inputs.uuid.digits()),
+        ),
+        Step::file(root.join("etc/hostname"), format!("{}\n", hostname(inputs))),
+        Step::file(root.join("etc/passwd"), accounts.passwd),
+        Step::file(root.join("etc/group"), accounts.group),
+        Step::file(root.hosts_fallback(), hosts),
+    ];
+    match (inputs.options.resolv, &inputs.existing.host_resolv_conf) {
+        (ResolvMode::Host, Some(content)) => {
+            steps.push(Step::file(root.resolv_conf(), content.clone()))
+        }
+        (ResolvMode::Stage0, _) => {}
+        _ => steps.push(Step::NoFile {
+            path: root.resolv_conf(),
+        }),
+    }
+    match (inputs.options.hosts, &inputs.existing.host_hosts) {
+        (HostsMode::Host, Some(content)) => steps.push(Step::file(root.hosts(), content.clone())),
+        (HostsMode::Stage0, _) => {}
+        _ => steps.push(Step::NoFile { path: root.hosts() }),
+    }
+    Ok(steps)
+}
+
+/// The pod's host name. nspawn strips underscores from it, so a name with them is written as it will be.
+pub(super) fn hostname(inputs: &Inputs<'_>) -> String {
+    let default = || machine_name(inputs.uuid.as_str());
+    inputs
+        .options
+        .hostname
+        .clone()
+        .unwrap_or_else(default)
+        .replace('_', "")
+}

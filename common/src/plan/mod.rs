@@ -1,0 +1,264 @@
+//! What a pod is made of, as values: a pure function of the pod, the options and the host's facts.
+
+mod app;
+mod files;
+mod nspawn;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::appc::Uuid;
+use crate::facts::{HostFacts, PodCgroup};
+use crate::load::{Pod, PodApp};
+use crate::options::RunOptions;
+use crate::pod::{PodDir, StageRoot, machine_name};
+use crate::volume::{Source, Volumes};
+
+/// All that the plan depends on.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The pod's UUID.
+    pub uuid: &'a Uuid,
+    /// The pod.
+    pub pod: &'a Pod,
+    /// How it is run.
+    pub options: &'a RunOptions,
+    /// What the host is like.
+    pub facts: &'a HostFacts,
+    /// The files that the plan changes or shows to the apps.
+    pub existing: &'a Existing,
+    /// The type of the caller's terminal, for interactive apps.
+    pub term: Option<&'a str>,
+}
+
+/// Content of files that the plan starts from.
+#[derive(Debug, Clone, Default)]
+pub struct Existing {
+    /// `/etc/passwd` of the stage1 image.
+    pub passwd: String,
+    /// `/etc/group` of the stage1 image.
+    pub group: String,
+    /// `/etc/hosts-fallback` of the stage1 image.
+    pub hosts_fallback: String,
+    /// `/etc/resolv.conf` of the host, when it is to be shown.
+    pub host_resolv_conf: Option<Vec<u8>>,
+    /// `/etc/hosts` of the host, when it is to be shown.
+    pub host_hosts: Option<Vec<u8>>,
+}
+
+/// The pod, planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodPlan {
+    /// The pod's cgroup.
+    pub cgroup: PodCgroup,
+    /// What is written, in order.
+    pub steps: Vec<Step>,
+    /// The call of the supervisor.
+    pub supervisor: Supervisor,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One thing to write in the pod directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A file, replaced when it is there.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        content: Vec<u8>,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file that must not be there.
+    NoFile {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A symlink, replaced when it is there.
+    Link {
+        /// Where.
+        path: PathBuf,
+        /// To what.
+        target: PathBuf,
+    },
+    /// The directory of an empty volume.
+    Volume {
+        /// Where.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// What it starts with: an app's root and a path in it.
+        filled_from: Option<(PathBuf, PathBuf)>,
+    },
+}
+
+impl Step {
+    fn file(path: PathBuf, content: impl Into<Vec<u8>>) -> Self {
+        Step::File {
+            path,
+            content: content.into(),
+            mode: 0o644,
+        }
+    }
+
+    /// A file for root alone: it may hold secrets.
+    fn private_file(path: PathBuf, content: impl Into<Vec<u8>>) -> Self {
+        Step::File {
+            path,
+            content: content.into(),
+            mode: 0o600,
+        }
+    }
+
+    /// What the step writes.
+    pub fn path(&self) -> &PathBuf {
+        let (Step::File { path, .. }
+        | Step::NoFile { path }
+        | Step::Link { path, .. }
+        | Step::Volume { path, .. }) = self;
+        path
+    }
+}
+
+/// The call of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisor {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// Plans the pod in `dir`.
+///
+/// # Errors
+/// What the pod asks for and cannot be given.
+pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
+    let root = dir.stage_root();
+    let apps = inputs.pod.apps.iter();
+    let volumes = Volumes::plan(&inputs.pod.manifest, apps.clone().map(PodApp::volumes))?;
+    let mut warnings = volumes.warnings.clone();
+    let mut steps = files::of_pod(dir, inputs)?;
+    for volume in &volumes.volumes {
+        if let Source::Empty {
+            mode,
+            uid,
+            gid,
+            filled_from,
+        } = &volume.source
+        {
+            let filled_from = filled_from
+                .as_ref()
+                .map(|(app, path)| (root.app_root(app), path.clone()));
+            let path = dir.shared_volume(&volume.key);
+            steps.push(Step::Volume {
+                path,
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+                filled_from,
+            });
+        }
+    }
+    for app in apps {
+        let mounts = volumes
+            .mounts
+            .get(&app.runtime.name)
+            .cloned()
+            .unwrap_or_default();
+        let planned =
+            app::plan(&root, inputs, app, mounts).with_context(|| format!("app {}", app.name()))?;
+        steps.extend(planned.steps);
+        warnings.extend(planned.warnings);
+    }
+    for isolator in &inputs.pod.manifest.isolators {
+        warnings.push(format!(
+            "isolator {} of the pod is not enforced yet",
+            isolator.name
+        ));
+    }
+    let cgroup = inputs.facts.pod_cgroup(&machine_name(inputs.uuid.as_str()));
+    let supervisor = nspawn::supervisor(dir, inputs, &volumes.volumes, &cgroup)?;
+    Ok(PodPlan {
+        cgroup,
+        steps,
+        supervisor,
+        warnings,
+    })
+}
+
+/// The paths of one app's steps all lie in the stage1 root.
+struct AppPlan {
+    steps: Vec<Step>,
+    warnings: Vec<String>,
+}
+
+/// The unit that keeps an immutable pod alive while an app runs (in the image, `rootfs/`).
+const POD_UNIT: &str = "pod.service";
+
+/// Where units are linked that start with the pod.
+fn wanted_by_default(root: &StageRoot, unit: &str) -> Step {
+    Step::Link {
+        path: root.units().join("default.target.wants").join(unit),
+        target: PathBuf::from("..").join(unit),
+    }
+}
+
+impl fmt::Display for PodPlan {
+    /// As `--debug` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = if self.cgroup.scope {
+            "made by systemd"
+        } else {
+            "made by init"
+        };
+        writeln!(f, "cgroup {} ({who})", self.cgroup.path.display())?;
+        for step in &self.steps {
+            match step {
+                Step::File { path, content, .. } => {
+                    writeln!(f, "file {}", path.display())?;
+                    for line in String::from_utf8_lossy(content).replace('\0', "\n").lines() {
+                        writeln!(f, "    {line}")?;
+                    }
+                }
+                Step::NoFile { path } => writeln!(f, "no file {}", path.display())?,
+                Step::Link { path, target } => {
+                    writeln!(f, "link {} -> {}", path.display(), target.display())?;
+                }
+                Step::Volume {
+                    path,
+                    mode,
+                    uid,
+                    gid,
+                    filled_from,
+                } => {
+                    write!(
+                        f,
+                        "volume {} mode {mode:04o} owner {uid}:{gid}",
+                        path.display()
+                    )?;
+                    if let Some((root, path)) = filled_from {
+                        write!(f, " filled from {} of {}", path.display(), root.display())?;
+                    }
+                    writeln!(f)?;
+                }
+            }
+        }
+        writeln!(f, "run")?;
+        for (name, value) in &self.supervisor.environment {
+            writeln!(f, "    {name}={value}")?;
+        }
+        self.supervisor
+            .command
+            .iter()
+            .try_for_each(|word| writeln!(f, "    {word}"))
+    }
+}

@@ -1,0 +1,140 @@
+//! The flavor that starts the pod with the systemd-nspawn of the stage1 image.
+
+use anyhow::{Context, Result};
+
+use super::{Inputs, Supervisor, files};
+use crate::facts::PodCgroup;
+use crate::options::{Ipc, Network};
+use crate::pod::{PodDir, StageRoot, machine_name};
+use crate::unit::escape;
+use crate::volume::{PodVolume, Source};
+
+/// The image's own dynamic loader, by which its nspawn runs on a host without systemd's libraries.
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Where the image's libraries are.
+const LIBRARIES: [&str; 2] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/systemd",
+];
+
+pub(super) fn supervisor(
+    dir: &PodDir,
+    inputs: &Inputs<'_>,
+    volumes: &[PodVolume],
+    cgroup: &PodCgroup,
+) -> Result<Supervisor> {
+    let root = dir.stage_root();
+    let text = |path: std::path::PathBuf| {
+        path.into_os_string()
+            .into_string()
+            .ok()
+            .context("path is not UTF-8")
+    };
+    let libraries = LIBRARIES
+        .iter()
+        .map(|lib| text(root.join(lib)))
+        .collect::<Result<Vec<_>>>()?
+        .join(":");
+    let mut command = vec![
+        text(root.join(LOADER))?,
+        "--library-path".into(),
+        libraries,
+        text(root.join("usr/bin/systemd-nspawn"))?,
+        format!("--directory={}", text(root.path().to_owned())?),
+        format!("--machine={}", machine_name(inputs.uuid.as_str())),
+        format!("--uuid={}", inputs.uuid),
+        format!("--hostname={}", files::hostname(inputs)),
+    ];
+    let option = |s: &str| s.to_owned();
+    command.extend(
+        [
+            "--boot",
+            "--quiet",
+            "--settings=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+        ]
+        .map(option),
+    );
+    command.push(format!(
+        "--link-journal={}",
+        if inputs.facts.journal {
+            "try-guest"
+        } else {
+            "no"
+        }
+    ));
+    command.push(format!(
+        "--register={}",
+        if inputs.facts.system_bus && inputs.facts.machined {
+            "yes"
+        } else {
+            "no"
+        }
+    ));
+    if !cgroup.scope {
+        command.push("--keep-unit".into());
+    }
+    if inputs.options.network == Network::None {
+        command.push("--private-network".into());
+    }
+    if let Some(range) = inputs.options.private_users {
+        // stage0 has given the trees to the range already.
+        command.push(format!("--private-users={}:{}", range.shift, range.count));
+        command.push("--private-users-ownership=off".into());
+    }
+    for volume in volumes {
+        command.push(bind(dir, volume)?);
+    }
+    command.push("--".into());
+    command.extend(supervisor_options(inputs.options.debug).map(option));
+    Ok(Supervisor {
+        command,
+        environment: environment(inputs),
+    })
+}
+
+/// The options of the pod's PID 1.
+fn supervisor_options(debug: bool) -> [&'static str; 4] {
+    let level = if debug {
+        "--log-level=debug"
+    } else {
+        "--log-level=notice"
+    };
+    let target = if debug {
+        "--log-target=console"
+    } else {
+        "--log-target=journal"
+    };
+    [level, target, "--show-status=no", "--crash-reboot=no"]
+}
+
+fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
+    let mut environment = vec![("PATH", crate::env::DEFAULT_PATH.to_owned())];
+    environment.extend(inputs.term.map(|term| ("TERM", term.to_owned())));
+    if inputs.options.ipc == Ipc::Parent {
+        environment.push(("SYSTEMD_NSPAWN_SHARE_NS_IPC", "1".into()));
+    }
+    environment
+}
+
+/// The option that mounts a volume in the pod.
+fn bind(dir: &PodDir, volume: &PodVolume) -> Result<String> {
+    let (source, recursive) = match &volume.source {
+        Source::Host { path, recursive } => (path.clone(), *recursive),
+        Source::Empty { .. } => (dir.shared_volume(&volume.key), true),
+    };
+    let source = source.to_str().context("volume source is not UTF-8")?;
+    let target = StageRoot::new("/").volumes().join(&volume.key);
+    let target = target.to_str().context("volume target is not UTF-8")?;
+    let option = if volume.read_only {
+        "--bind-ro"
+    } else {
+        "--bind"
+    };
+    let recursion = if recursive { "rbind" } else { "norbind" };
+    Ok(format!(
+        "{option}={}:{target}:{recursion}",
+        escape::colon(source)
+    ))
+}

@@ -1,0 +1,331 @@
+//! Which volumes a pod has and where its apps see them.
+//!
+//! A volume is mounted once in the pod, below [`crate::pod::StageRoot::volumes`], under its key; each app's mounts
+//! are taken from there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::appc::{AcName, App, MountPoint, PodManifest, RuntimeApp, Volume, VolumeKind};
+use crate::root::normal;
+use crate::spec::VolumeMount;
+
+/// The mode of an empty volume that names none (appc specification, "volumes").
+const DEFAULT_MODE: u32 = 0o755;
+
+/// A volume in the pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodVolume {
+    /// Its name in the pod: the volume's own, or `APP.VOLUME` when it belongs to one app (names have no dot).
+    pub key: String,
+    /// Where its content is.
+    pub source: Source,
+    /// Whether no app may write to it.
+    pub read_only: bool,
+}
+
+/// Where a volume's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A path of the host.
+    Host {
+        /// The path.
+        path: PathBuf,
+        /// Whether mounts below it come along.
+        recursive: bool,
+    },
+    /// A new directory.
+    Empty {
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// What it starts with: a path in the root of an app.
+        filled_from: Option<(String, PathBuf)>,
+    },
+}
+
+/// All volumes of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Volumes {
+    /// The volumes, in order of their keys.
+    pub volumes: Vec<PodVolume>,
+    /// What each app mounts, parents first.
+    pub mounts: BTreeMap<AcName, Vec<VolumeMount>>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// An app and what the plan needs of its image.
+#[derive(Debug, Clone, Copy)]
+pub struct AppVolumes<'a> {
+    /// The app in the pod manifest.
+    pub runtime: &'a RuntimeApp,
+    /// The app section that applies: the pod manifest's, else the image's.
+    pub app: &'a App,
+    /// Whether the image was converted from Docker's format: implicit volumes start with the image's files.
+    pub converted: bool,
+}
+
+impl Volumes {
+    /// Plans the volumes of `apps` in the pod `pod`.
+    ///
+    /// # Errors
+    /// Two volumes on one path of an app, or a mount of a volume that does not exist.
+    pub fn plan<'a>(
+        pod: &PodManifest,
+        apps: impl IntoIterator<Item = AppVolumes<'a>>,
+    ) -> Result<Self> {
+        let mut plan = Volumes::default();
+        let mut used: BTreeMap<String, PodVolume> = BTreeMap::new();
+        for app in apps {
+            let mounts = app_mounts(pod, app, &mut used, &mut plan.warnings)
+                .with_context(|| format!("app {}", app.runtime.name))?;
+            plan.mounts.insert(app.runtime.name.clone(), mounts);
+        }
+        plan.volumes = used.into_values().collect();
+        Ok(plan)
+    }
+}
+
+fn app_mounts(
+    pod: &PodManifest,
+    app: AppVolumes<'_>,
+    used: &mut BTreeMap<String, PodVolume>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<VolumeMount>> {
+    let name = &app.runtime.name;
+    let mut mounts = Vec::new();
+    let mut add = |volume: PodVolume, path: &str, read_only: bool| {
+        let target = target(path)?;
+        if mounts.iter().any(|m: &VolumeMount| m.target == target) {
+            bail!("two volumes are mounted at {target}");
+        }
+        mounts.push(VolumeMount {
+            volume: volume.key.clone(),
+            target,
+            read_only: read_only || volume.read_only,
+        });
+        used.insert(volume.key.clone(), volume);
+        Ok(())
+    };
+    for mount in &app.runtime.mounts {
+        let volume = match &mount.app_volume {
+            Some(volume) => pod_volume(volume, format!("{name}.{}", volume.name))?,
+            None => {
+                let volume = pod.volumes.iter().find(|v| v.name == mount.volume);
+                let volume =
+                    volume.with_context(|| format!("there is no volume {}", mount.volume))?;
+                pod_volume(volume, volume.name.to_string())?
+            }
+        };
+        let point = app
+            .app
+            .mount_points
+            .iter()
+            .find(|p| normal(&p.path) == normal(&mount.path));
+        add(volume, &mount.path, point.is_some_and(|p| p.read_only))?;
+    }
+    for point in &app.app.mount_points {
+        if app
+            .runtime
+            .mounts
+            .iter()
+            .any(|m| normal(&m.path) == normal(&point.path))
+        {
+            continue;
+        }
+        let volume = match pod.volumes.iter().find(|v| v.name == point.name) {
+            Some(volume) => pod_volume(volume, volume.name.to_string())?,
+            None => {
+                warnings.push(format!(
+                    "app {name}: no volume for mount point {}, making an empty one that is removed with the pod",
+                    point.name
+                ));
+                implicit(app, point)
+            }
+        };
+        add(volume, &point.path, point.read_only)?;
+    }
+    mounts.sort_by_key(|m| Path::new(&m.target).components().count());
+    Ok(mounts)
+}
+
+/// The path of a mount, normal.
+fn target(path: &str) -> Result<String> {
+    if !path.starts_with('/') {
+        bail!("mount path {path:?} must be absolute");
+    }
+    let normal = normal(path);
+    if normal == Path::new("/") {
+        bail!("a volume cannot be mounted at the root of an app");
+    }
+    normal
+        .into_os_string()
+        .into_string()
+        .ok()
+        .context("mount path is not UTF-8")
+}
+
+fn pod_volume(volume: &Volume, key: String) -> Result<PodVolume> {
+    let source = match volume.kind {
+        VolumeKind::Host => Source::Host {
+            path: volume
+                .source
+                .clone()
+                .with_context(|| format!("volume {}: no source", volume.name))?
+                .into(),
+            recursive: volume.recursive.unwrap_or(true),
+        },
+        VolumeKind::Empty => {
+            let mode = match &volume.mode {
+                Some(mode) => u32::from_str_radix(mode, 8).ok().with_context(|| {
+                    format!("volume {}: mode {mode:?} is not octal", volume.name)
+                })?,
+                None => DEFAULT_MODE,
+            };
+            let (uid, gid) = (volume.uid.unwrap_or(0), volume.gid.unwrap_or(0));
+            Source::Empty {
+                mode,
+                uid,
+                gid,
+                filled_from: None,
+            }
+        }
+    };
+    Ok(PodVolume {
+        key,
+        source,
+        read_only: volume.read_only.unwrap_or(false),
+    })
+}
+
+/// The volume for a mount point that got none.
+fn implicit(app: AppVolumes<'_>, point: &MountPoint) -> PodVolume {
+    let name = &app.runtime.name;
+    let filled_from = app
+        .converted
+        .then(|| (name.to_string(), PathBuf::from(&point.path)));
+    let source = Source::Empty {
+        mode: DEFAULT_MODE,
+        uid: 0,
+        gid: 0,
+        filled_from,
+    };
+    PodVolume {
+        key: format!("{name}.{}", point.name),
+        source,
+        read_only: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Plans a pod with one app `a`, and gives its volumes and mounts as text.
+    fn plan(
+        volumes: Value,
+        mounts: Value,
+        points: Value,
+        converted: bool,
+    ) -> Result<(Volumes, Vec<String>)> {
+        let id = format!("sha512-{}", "0".repeat(128));
+        let app = json!({"exec": ["/a"], "user": "0", "group": "0", "mountPoints": points});
+        let app = json!({"name": "a", "image": {"id": id}, "app": app, "mounts": mounts});
+        let pod: PodManifest = serde_json::from_value(json!({
+            "acVersion": "0.8.11", "acKind": "PodManifest", "apps": [app], "volumes": volumes,
+        }))?;
+        let runtime = &pod.apps[0];
+        let app = runtime.app.as_ref().unwrap();
+        let volumes = Volumes::plan(
+            &pod,
+            [AppVolumes {
+                runtime,
+                app,
+                converted,
+            }],
+        )?;
+        let text = |m: &VolumeMount| {
+            format!(
+                "{} {}{}",
+                m.volume,
+                m.target,
+                if m.read_only { " ro" } else { "" }
+            )
+        };
+        let mounts = volumes.mounts.values().flatten().map(text).collect();
+        Ok((volumes, mounts))
+    }
+
+    #[test]
+    fn by_name_by_mount_and_per_app() {
+        let (volumes, mounts) = plan(
+            json!([{"name": "data", "kind": "host", "source": "/d", "readOnly": true},
+                   {"name": "tmp", "kind": "empty", "mode": "1777", "uid": 5}]),
+            json!([{"volume": "tmp", "path": "/x/y//z"},
+                   {"volume": "own", "path": "/own", "appVolume": {"name": "own", "kind": "empty"}}]),
+            json!([{"name": "data", "path": "/data"}, {"name": "z", "path": "/x/y/z/", "readOnly": true}]),
+            false,
+        )
+        .unwrap();
+        assert_eq!(mounts, ["a.own /own", "data /data ro", "tmp /x/y/z ro"]);
+        let keys: Vec<_> = volumes.volumes.iter().map(|v| v.key.as_str()).collect();
+        assert_eq!(keys, ["a.own", "data", "tmp"]);
+        let tmp = Source::Empty {
+            mode: 0o1777,
+            uid: 5,
+            gid: 0,
+            filled_from: None,
+        };
+        assert_eq!(volumes.volumes[2].source, tmp);
+        assert!(volumes.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_mount_point_without_a_volume_gets_an_empty_one() {
+        let points = json!([{"name": "volume-data", "path": "/data"}]);
+        let (volumes, mounts) = plan(json!([]), json!([]), points, true).unwrap();
+        assert_eq!(mounts, ["a.volume-data /data"]);
+        let filled_from = Some(("a".to_owned(), PathBuf::from("/data")));
+        assert_eq!(
+            volumes.volumes[0].source,
+            Source::Empty {
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                filled_from
+            }
+        );
+        assert_eq!(volumes.warnings.len(), 1);
+    }
+
+    #[test]
+    fn contradictions_are_errors() {
+        let two = json!([{"name": "v", "kind": "empty"}]);
+        let error = |mounts| {
+            format!(
+                "{:#}",
+                plan(two.clone(), mounts, json!([]), false).unwrap_err()
+            )
+        };
+        let mount = |path| json!({"volume": "v", "path": path});
+        assert_eq!(
+            error(json!([mount("/a"), mount("/./a/")])),
+            "app a: two volumes are mounted at /a"
+        );
+        assert_eq!(
+            error(json!([mount("/")])),
+            "app a: a volume cannot be mounted at the root of an app"
+        );
+        assert_eq!(
+            error(json!([{"volume": "w", "path": "/a"}])),
+            "app a: there is no volume w"
+        );
+    }
+}
