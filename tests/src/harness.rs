@@ -33,7 +33,7 @@ impl Case {
 macro_rules! cases {
     ($subject:literal: $($name:ident),+ $(,)?) => {
         /// The tests of this module.
-        pub fn cases() -> Vec<$crate::harness::Case> {
+        pub(crate) fn cases() -> Vec<$crate::harness::Case> {
             vec![$($crate::harness::Case::new($subject, stringify!($name), $name)),+]
         }
     };

@@ -7,4 +7,5 @@ pub mod image;
 pub mod leftovers;
 pub mod probe;
 pub mod process;
+pub mod vm;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! Child processes with a bound on their time and both output streams read as they come.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,7 +9,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::wait;
 
@@ -100,6 +103,46 @@ impl Running {
             stdout,
             stderr,
         })
+    }
+
+    /// Starts a command as the leader of a session on a new terminal: all three streams are the terminal, and what
+    /// it shows is taken as stdout.
+    pub fn on_terminal(command: &Command) -> Result<(Self, File)> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .context("open a terminal")?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?;
+        let slave = rustix::fs::open(
+            &name,
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        // It takes standard input for its controlling terminal and becomes the command.
+        let mut session = Command::new("setsid");
+        session
+            .arg("--ctty")
+            .arg(command.get_program())
+            .args(command.get_args());
+        if let Some(dir) = command.get_current_dir() {
+            session.current_dir(dir);
+        }
+        let shown = format!("{session:?}");
+        let child = session
+            .stdin(slave.try_clone()?)
+            .stdout(slave.try_clone()?)
+            .stderr(slave)
+            .spawn()
+            .with_context(|| format!("start {shown}"))?;
+        let master = File::from(master);
+        let stdout = Stream::read(master.try_clone()?);
+        let running = Self {
+            child,
+            command: shown,
+            stdout,
+            stderr: Stream::read(std::io::empty()),
+        };
+        Ok((running, master))
     }
 
     /// Its process id.

@@ -117,6 +117,12 @@ impl Image {
         self
     }
 
+    /// Takes an entry of the first layer away.
+    pub fn without(mut self, path: &str) -> Self {
+        self.layers[0].retain(|entry| entry.path.trim_end_matches('/') != path);
+        self
+    }
+
     /// Starts another layer.
     pub fn layer(mut self, entries: impl IntoIterator<Item = Entry>) -> Self {
         self.layers.push(entries.into_iter().collect());

@@ -1,0 +1,15 @@
+//! The program that runs the steps of a VM test inside its guest; see [`tests::vm::agent`].
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match tests::vm::agent::run(Path::new("/payload"), Path::new("/dev/ttyS1")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "guest-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! QEMU, and what it is given.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::report::{Report, shown};
+use super::{Config, Guest};
+use crate::process;
+use crate::wait;
+
+const QEMU: &str = "qemu-system-x86_64";
+/// Room on the payload disk beside the files: the file system's own tables, and what steps write.
+const PAYLOAD_ROOM: u64 = 64 << 20;
+
+/// Why a guest can't be started here; nothing when it can.
+pub fn missing(guest: Guest) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = |program: &str| {
+        let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+        let mut dirs = std::env::split_paths(&path).chain(sbin);
+        dirs.any(|dir| dir.join(program).exists())
+    };
+    if let Some(program) = [QEMU, "mke2fs", "setpriv"]
+        .into_iter()
+        .find(|program| !found(program))
+    {
+        return Some(format!("{program} is missing: run scripts/setup"));
+    }
+    let made = made();
+    let files = [
+        made.join("kernel/vmlinuz"),
+        made.join("kernel/initrd"),
+        guest.image(&made),
+    ];
+    let file = files.into_iter().find(|file| !file.exists())?;
+    Some(format!(
+        "{} is missing: run scripts/vm {}",
+        file.display(),
+        guest.init.name()
+    ))
+}
+
+/// Where `scripts/vm` puts things.
+fn made() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/cache/vm")
+}
+
+/// A guest that runs. It is killed, and its files are removed, when this is dropped.
+pub struct TestVm {
+    config: Config,
+    dir: tempfile::TempDir,
+    qemu: Child,
+    deadline: Instant,
+}
+
+impl TestVm {
+    /// Starts a guest.
+    pub fn new(config: Config) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("stage1-vm-")
+            .tempdir()
+            .context("make a folder for the guest")?;
+        make_payload(&config, dir.path())?;
+        let qemu = command(config.guest, dir.path())?
+            .spawn()
+            .context("start QEMU")?;
+        Ok(Self {
+            deadline: Instant::now() + config.limit,
+            config,
+            dir,
+            qemu,
+        })
+    }
+
+    /// Waits until the guest has switched itself off, and gives its report.
+    pub fn finish(mut self) -> Result<Report> {
+        let pidfd =
+            pidfd_open(Pid::from_child(&self.qemu), PidfdFlags::empty()).context("pidfd")?;
+        if !wait::readable(pidfd.as_fd(), Some(self.deadline))? {
+            bail!(
+                "the guest has not ended within {} s\n{}",
+                self.config.limit.as_secs(),
+                shown(&self.read("console")?)
+            );
+        }
+        let status = self.qemu.wait().context("wait for QEMU")?;
+        let console = self.read("console")?;
+        ensure!(
+            status.success(),
+            "QEMU: {status}: {}\n{}",
+            self.read("qemu")?.trim(),
+            shown(&console)
+        );
+        Report::judge(&self.config.steps, &self.read("report")?, &console)
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let path = self.dir.path().join(name);
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for TestVm {
+    fn drop(&mut self) {
+        // Both fail harmlessly for one that has been waited for.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// Makes the disk with the test's files.
+fn make_payload(config: &Config, dir: &Path) -> Result<()> {
+    let folder = dir.join("payload");
+    config.write(&folder)?;
+    let mut size = PAYLOAD_ROOM;
+    for entry in fs::read_dir(&folder).context("list the payload")? {
+        size += entry?.metadata()?.len();
+    }
+    let disk = dir.join("payload.ext4");
+    let file = File::create(&disk).with_context(|| format!("make {}", disk.display()))?;
+    file.set_len(size).context("size the payload's disk")?;
+    let mut mke2fs = Command::new("mke2fs");
+    // It is in /sbin, which is not in the PATH of everybody who may run it.
+    let path = std::env::var("PATH").unwrap_or_default();
+    mke2fs
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"])
+        .args([&folder, &disk]);
+    process::run(mke2fs)?.expect(0)?;
+    fs::remove_dir_all(&folder).context("remove the payload's folder")
+}
+
+fn command(guest: Guest, dir: &Path) -> Result<Command> {
+    let made = made();
+    // Without the network and its time-outs; a panic restarts the machine at once, which `-no-reboot` makes an end.
+    let mut kernel_words = vec![
+        "console=ttyS0",
+        "quiet",
+        "panic=-1",
+        "mitigations=off",
+        "tsc=unstable",
+        "no_timer_check",
+        "systemd.getty_auto=no",
+    ];
+    kernel_words.extend(guest.kernel_words());
+    let disk = |path: &Path| {
+        format!(
+            "file={},if=virtio,format=raw,snapshot=on",
+            path.display().to_string().replace(',', ",,")
+        )
+    };
+    let port = |name: &str| {
+        let path = dir.join(name).display().to_string();
+        format!("file:{}", path.replace(',', ",,"))
+    };
+    // With the test, whatever ends it, the guest ends too.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--", QEMU])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args(["-smp", "2", "-m", "1024", "-display", "none"])
+        .arg("-kernel")
+        .arg(made.join("kernel/vmlinuz"))
+        .arg("-initrd")
+        .arg(made.join("kernel/initrd"))
+        .args(["-append", &kernel_words.join(" ")])
+        .args(["-drive", &disk(&guest.image(&made))])
+        .args(["-drive", &disk(&dir.join("payload.ext4"))])
+        .args(["-serial", &port("console"), "-serial", &port("report")])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(File::create(dir.join("qemu")).context("make QEMU's log")?);
+    Ok(command)
+}

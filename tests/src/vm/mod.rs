@@ -1,0 +1,113 @@
+//! Virtual machines: a host of a chosen kind boots under QEMU, an agent in it runs the steps that a test lists, and the
+//! results come back over a serial port.
+//!
+//! A guest has two disks, and writes to neither of them in earnest: its root, which `scripts/vm` has made, and the
+//! *payload*, which the fixture makes of the files that the test brings (mounted on `/payload`, where the steps are run).
+//! It has no network. Its console is kept, and shown when anything fails: a result that is missing, a kernel panic, a
+//! guest that does not end in time.
+
+pub mod agent;
+mod guest;
+mod machine;
+mod protocol;
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+pub use guest::{Cgroups, Guest, Init};
+pub use machine::{TestVm, missing};
+pub use protocol::Status;
+pub use report::Report;
+
+use protocol::Step;
+
+/// How long a guest may take from its start to its end, and how long one step. Only what hangs gets here: a guest
+/// boots in seconds, but the machine may be a slow one with other things to do.
+const GUEST_LIMIT: Duration = Duration::from_secs(300);
+const STEP_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a guest is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    guest: Guest,
+    files: Vec<(PathBuf, Content)>,
+    steps: Vec<Step>,
+    limit: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Copy(PathBuf),
+    Text(String),
+}
+
+impl Config {
+    /// A guest whose steps are run by this agent program (static: the guest may have no libraries).
+    pub fn new(guest: Guest, agent: &Path) -> Self {
+        Self {
+            guest,
+            files: Vec::new(),
+            steps: Vec::new(),
+            limit: GUEST_LIMIT,
+        }
+        .file(agent, "guest-agent")
+    }
+
+    /// Brings a file along as `/payload/NAME`.
+    pub fn file(mut self, source: &Path, name: &str) -> Self {
+        self.files
+            .push((name.into(), Content::Copy(source.to_owned())));
+        self
+    }
+
+    /// Brings a text along as `/payload/NAME`.
+    pub fn text(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.into(), Content::Text(text.into())));
+        self
+    }
+
+    /// Adds a step, which is run after those before it, however they ended.
+    pub fn step(mut self, name: &str, argv: &[&str]) -> Self {
+        self.steps.push(Step {
+            name: name.into(),
+            argv: argv.iter().map(|&word| word.into()).collect(),
+            limit: STEP_LIMIT,
+        });
+        self
+    }
+
+    /// Sets how long the guest may take in all.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lays the payload out in a folder.
+    fn write(&self, folder: &Path) -> Result<()> {
+        fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
+        for (name, content) in &self.files {
+            let path = folder.join(name);
+            match content {
+                Content::Copy(source) => fs::copy(source, &path)
+                    .map(drop)
+                    .with_context(|| format!("copy {}", source.display()))?,
+                Content::Text(text) => {
+                    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+                }
+            }
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            let name = &step.name;
+            let simple = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+            ensure!(simple, "step {name:?}: the name must be one word");
+            let again = self.steps[..number].iter().any(|other| other.name == *name);
+            ensure!(!again, "step {name:?}: there are two");
+        }
+        let steps = serde_json::to_vec(&self.steps).context("write the steps")?;
+        fs::write(folder.join(protocol::STEPS), steps).context("write the steps")
+    }
+}

@@ -1,0 +1,240 @@
+//! Output, terminals and the options of the pod as a whole.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+use tests::fixture::{App, Fixture, with};
+use tests::process::{BOUND, Running};
+
+tests::cases!("console":
+    both_streams_of_all_apps,
+    many_lines_in_order,
+    output_reaches_the_journal,
+    output_may_be_discarded,
+    interactive_on_a_terminal,
+    interactive_without_a_terminal,
+    hostname_is_the_pods_uuid_by_default,
+    hostname_as_asked,
+    ipc_is_private_unless_asked,
+    debug_prints_the_plan,
+    quiet_without_debug,
+    supervisor_status_appears,
+);
+
+const NONE: [&str; 0] = [];
+
+fn last_uuid(fixture: &Fixture) -> Result<String> {
+    Ok(fixture.pods().pop().context("no pod is left")?.1)
+}
+
+fn both_streams_of_all_apps() -> Result<()> {
+    with(|fixture| {
+        let talks = |name: &str| {
+            App::probe(
+                name,
+                [
+                    "do",
+                    "print",
+                    "to stdout: %n \"é\"",
+                    "+",
+                    "eprint",
+                    "to stderr",
+                ],
+            )
+        };
+        let finished = fixture.pod([talks("one"), talks("two")]).run()?.expect(0)?;
+        for app in ["one", "two"] {
+            let mut lines = finished.console(app);
+            lines.sort_unstable();
+            assert_eq!(lines, ["to stderr", "to stdout: %n \"é\""], "{finished}");
+        }
+        Ok(())
+    })
+}
+
+fn many_lines_in_order() -> Result<()> {
+    with(|fixture| {
+        let finished = fixture
+            .pod([App::probe("a", ["lines", "3000"])])
+            .run()?
+            .expect(0)?;
+        let expected: Vec<_> = (1..=3000)
+            .map(|line| format!("line {line} of 3000"))
+            .collect();
+        let lines = finished.console("a");
+        ensure!(
+            lines == expected,
+            "{} lines on the console, the last is {:?}",
+            lines.len(),
+            lines.last()
+        );
+        Ok(())
+    })
+}
+
+fn output_reaches_the_journal() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["print", "for the journal"]);
+        fixture.pod([app]).option("--no-overlay").run()?.expect(0)?;
+        let uuid = last_uuid(fixture)?;
+        let dir = fixture
+            .pod_dir(&uuid)?
+            .join("stage1/rootfs/var/log/journal")
+            .join(uuid.replace('-', ""));
+        let journal = std::fs::read(dir.join("system.journal"))
+            .with_context(|| format!("read the journal in {}", dir.display()))?;
+        let found = journal
+            .windows(23)
+            .any(|window| window == b"MESSAGE=for the journal");
+        ensure!(found, "the line is not in {}", dir.display());
+        Ok(())
+    })
+}
+
+fn output_may_be_discarded() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["do", "print", "unheard", "+", "eprint", "heard"])
+            .option("--stdout=null");
+        let finished = fixture.pod([app]).run()?.expect(0)?;
+        assert_eq!(finished.console("a"), ["heard"]);
+        assert!(!finished.stdout.contains("unheard"), "{finished}");
+        Ok(())
+    })
+}
+
+fn interactive_on_a_terminal() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe(
+            "a",
+            [
+                "do",
+                "print",
+                "question?",
+                "+",
+                "echo-line",
+                "+",
+                "see",
+                "--out",
+                "/out/a.json",
+                "+",
+                "exit",
+                "4",
+            ],
+        );
+        let command = fixture.pod([app]).option("--interactive").command()?;
+        let (running, mut terminal) = Running::on_terminal(&command)?;
+        running.wait_output("question?")?;
+        terminal.write_all(b"an answer\n")?;
+        running.wait_output("echo: an answer")?;
+        running.finish()?.expect(4)?;
+        let seen = fixture.seen("a")?;
+        assert_eq!(seen.terminal.streams, [true; 3], "{:?}", seen.fds);
+        ensure!(seen.terminal.controlling, "no controlling terminal");
+        Ok(())
+    })
+}
+
+fn interactive_without_a_terminal() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["do", "echo-line", "+", "exit", "4"]);
+        let mut running = fixture
+            .pod([app])
+            .option("--interactive")
+            .start_with(std::process::Stdio::piped())?;
+        running.stdin().context("stdin")?.write_all(b"piped\n")?;
+        let finished = running.finish()?.expect(4)?;
+        ensure!(finished.stdout.contains("echo: piped"), "{finished}");
+        Ok(())
+    })
+}
+
+fn hostname_is_the_pods_uuid_by_default() -> Result<()> {
+    with(|fixture| {
+        let seen = fixture.see(App::seeing("a", NONE))?;
+        assert_eq!(seen.hostname, format!("rkt-{}", last_uuid(fixture)?));
+        Ok(())
+    })
+}
+
+fn hostname_as_asked() -> Result<()> {
+    with(|fixture| {
+        fixture
+            .pod([App::seeing("a", NONE)])
+            .option("--hostname=my-host.example")
+            .run()?
+            .expect(0)?;
+        assert_eq!(fixture.seen("a")?.hostname, "my-host.example");
+        Ok(())
+    })
+}
+
+fn ipc_is_private_unless_asked() -> Result<()> {
+    with(|fixture| {
+        let host = std::fs::read_link("/proc/self/ns/ipc")?
+            .to_string_lossy()
+            .into_owned();
+        for (mode, shared) in [("auto", false), ("private", false), ("parent", true)] {
+            fixture
+                .pod([App::seeing("a", NONE)])
+                .option(format!("--ipc={mode}"))
+                .run()?
+                .expect(0)?;
+            assert_eq!(
+                fixture.seen("a")?.namespaces["ipc"] == host,
+                shared,
+                "--ipc={mode}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn debug_prints_the_plan() -> Result<()> {
+    with(|fixture| {
+        let finished = fixture
+            .pod([App::probe("an-app", ["exit", "0"])])
+            .option("--debug")
+            .run()?
+            .expect(0)?;
+        for part in ["an-app.service", "ExecStart=", "systemd-nspawn"] {
+            ensure!(
+                finished.stderr.contains(part),
+                "no {part:?} on stderr of {finished}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn quiet_without_debug() -> Result<()> {
+    with(|fixture| {
+        let finished = fixture
+            .pod([App::probe("a", ["print", "hello"])])
+            .run()?
+            .expect(0)?;
+        assert_eq!(finished.stderr, "");
+        let others: Vec<_> = finished
+            .stdout
+            .lines()
+            .filter(|line| !line.contains("a[") && !line.is_empty())
+            .collect();
+        assert_eq!(others, [""; 0]);
+        Ok(())
+    })
+}
+
+fn supervisor_status_appears() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["do", "write", "/out/ready", "", "+", "until-term"]);
+        let (uuid, running) = fixture.pod([app]).start_prepared(&[])?;
+        tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+        let link = fixture
+            .pod_dir(&uuid)?
+            .join("stage1/rootfs/rkt/supervisor-status");
+        tests::wait::for_path(&link, Some(BOUND))?;
+        assert_eq!(std::fs::read_link(&link)?.to_str(), Some("ready"));
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
