@@ -27,6 +27,7 @@ pub mod pod;
 pub mod root;
 pub mod spec;
 pub mod status;
+pub mod sys;
 pub mod unit;
 pub mod user;
 pub mod volume;

@@ -1,1 +1,57 @@
-//! The entrypoints of stage1.
+//! The entrypoints of stage1: one module each, and a one-line program of the same name in `src/bin`.
+//!
+//! | program | runs | does |
+//! |---|---|---|
+//! | [`init`] | on the host, as the pod's run entrypoint | makes the pod, then becomes its supervisor |
+//! | [`enter`] | on the host | runs a command in the pod |
+//! | [`stop`] | on the host | stops the pod, in order or by force |
+//! | [`gc`] | on the host | frees what outlives the pod |
+//! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
+//! | [`reaper`] | in the pod, when an app has ended or the pod ends | writes exit statuses |
+//!
+//! What stage0 calls them with, and what they leave in the pod directory, is the contract: interface version 6.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+pub mod enter;
+pub mod gc;
+pub mod init;
+mod journal;
+pub mod prepare_app;
+pub mod reaper;
+pub mod stop;
+mod supervisor;
+
+/// The exit status of a failure of ours, as opposed to one of the program that is run.
+pub const FAILURE: u8 = 254;
+
+/// What every program's `main` does: run, and explain a failure in one line.
+pub fn main(name: &str, run: fn(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    match run(std::env::args_os().skip(1).collect()) {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("{name}: {err:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Prints the answer to `--help`.
+fn print_help(text: &str) -> Result<ExitCode> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("print the help")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one word after the flags: the pod's UUID.
+fn uuid(rest: &[String]) -> Result<common::appc::Uuid> {
+    match rest {
+        [uuid] => uuid.parse().with_context(|| format!("{uuid:?}")),
+        _ => anyhow::bail!("needs the UUID of the pod and nothing else, got {rest:?}, see --help"),
+    }
+}

@@ -29,7 +29,7 @@ pub struct Inputs<'a> {
     pub facts: &'a HostFacts,
     /// The files that the plan changes or shows to the apps.
     pub existing: &'a Existing,
-    /// The type of the caller's terminal, for interactive apps.
+    /// The type of the caller's terminal, when standard input is one.
     pub term: Option<&'a str>,
 }
 

@@ -39,6 +39,8 @@ pub(super) fn supervisor(
         text(root.join(LOADER))?,
         "--library-path".into(),
         libraries,
+        "--argv0".into(),
+        "systemd-nspawn".into(),
         text(root.join("usr/bin/systemd-nspawn"))?,
         format!("--directory={}", text(root.path().to_owned())?),
         format!("--machine={}", machine_name(inputs.uuid.as_str())),

@@ -1,0 +1,90 @@
+//! System calls that the crates in use have no safe call for, each wrapped once. The only unsafe code of the library.
+
+#![allow(
+    unsafe_code,
+    reason = "the fence: every unsafe block of the library stands here"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+
+/// Attributes of a mount that [`mount_setattr`] sets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MountAttributes {
+    /// `MOUNT_ATTR_RDONLY`
+    pub read_only: bool,
+    /// For the mounts below it too.
+    pub recursive: bool,
+}
+
+/// Sets attributes of the mount that `fd` is the root of (mount_setattr(2)).
+pub fn mount_setattr(fd: impl AsFd, attributes: MountAttributes) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: if attributes.read_only {
+            libc::MOUNT_ATTR_RDONLY
+        } else {
+            0
+        },
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if attributes.recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: the path is a C string and `attr` is the structure that the call reads, both alive across it, with
+    // the size that is passed; the call keeps no pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Takes a descriptor that the caller of this program passed by number, as in `RKT_LOCK_FD`.
+///
+/// # Errors
+/// When no descriptor has that number.
+pub fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: F_GETFD reads the flags of a number, whether or not a descriptor stands behind it.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, as just seen. It was opened by the program that executed this one, so nothing
+    // here owns it; each number is taken once, when the program starts.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Marks every descriptor from 3 on close-on-exec (close_range(2)).
+pub fn close_on_exec_from_3() -> io::Result<()> {
+    // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing and touches no memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

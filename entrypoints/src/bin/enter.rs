@@ -1,0 +1,5 @@
+//! The enter entrypoint.
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("enter", entrypoints::enter::run)
+}

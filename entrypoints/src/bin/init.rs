@@ -1,0 +1,5 @@
+//! The init entrypoint.
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("init", entrypoints::init::run)
+}

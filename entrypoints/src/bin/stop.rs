@@ -1,0 +1,5 @@
+//! The stop entrypoint.
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("stop", entrypoints::stop::run)
+}

@@ -1,0 +1,155 @@
+//! The run entrypoint: makes the pod in the working directory and becomes its supervisor, so that its exit status
+//! is the pod's.
+//!
+//! Facts, plan, apply (see the library): nothing is changed before everything is known to be good, and what a
+//! failing step has changed is put back.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::IsTerminal;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use common::apply::{Applied, apply};
+use common::cgroup::Entered;
+use common::facts::{HostFacts, PodCgroup};
+use common::flags;
+use common::load::Pod;
+use common::options::{self, HostsMode, ResolvMode, RunOptions};
+use common::plan::{Existing, Inputs, Step, Supervisor, plan};
+use common::pod::PodDir;
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::{print_help, uuid};
+
+const USAGE: &str = "init [OPTIONS] UUID";
+const ABOUT: &str = "Starts the pod in the working directory. Called by stage0, with the descriptor of the locked pod\n\
+    directory in RKT_LOCK_FD.";
+
+/// Runs the program.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let flags = flags::parse(&options::FLAGS, args)?;
+    if flags.help {
+        return print_help(&flags::help(USAGE, ABOUT, &options::FLAGS));
+    }
+    let uuid = uuid(&flags.rest)?;
+    let mut options = RunOptions::from_flags(&flags)?;
+    let lock = take_lock()?;
+    // The modes of what is written are the plan's, not the caller's.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+
+    let dir = PodDir::new(std::env::current_dir().context("find the working directory")?);
+    let pod = Pod::load(&dir)?;
+    options.mutable |= pod.mutable;
+    let facts = HostFacts::read(Path::new("/"))?;
+    let existing = existing(&dir, &options)?;
+    let term = terminal_type();
+    let term = term.as_deref();
+    let inputs = Inputs {
+        uuid: &uuid,
+        pod: &pod,
+        options: &options,
+        facts: &facts,
+        existing: &existing,
+        term,
+    };
+    let plan = plan(&dir, &inputs)?;
+    for warning in &plan.warnings {
+        eprintln!("init: warning: {warning}");
+    }
+    if options.debug {
+        eprint!("{plan}");
+    }
+
+    let entered = enter_cgroup(&facts, &plan.cgroup)?;
+    let applied = apply(&plan.steps)?;
+    let announced = announce(&dir, &plan.cgroup)?;
+    let error = become_supervisor(&plan.supervisor, &lock);
+    drop((announced, applied, entered));
+    Err(error)
+}
+
+/// The lock that stage0 holds on the pod directory, which must stay held until the pod ends. Nothing that is
+/// started from here but the supervisor may inherit it, or anything else that the caller had open.
+fn take_lock() -> Result<OwnedFd> {
+    let number = std::env::var("RKT_LOCK_FD")
+        .context("RKT_LOCK_FD: must be the descriptor of the pod's lock")?;
+    let fd = number
+        .parse()
+        .with_context(|| format!("RKT_LOCK_FD: {number:?} is not a number"))?;
+    let lock =
+        common::sys::inherited_fd(fd).with_context(|| format!("RKT_LOCK_FD: descriptor {fd}"))?;
+    common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
+    Ok(lock)
+}
+
+/// The type of the terminal on standard input; `None` when it is no terminal.
+fn terminal_type() -> Option<String> {
+    let terminal = std::io::stdin().is_terminal();
+    terminal.then(|| std::env::var("TERM").unwrap_or_else(|_| "linux".into()))
+}
+
+fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
+    let root = dir.stage_root();
+    let text =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+    let of_host = |path: &str| fs::read(path).with_context(|| format!("read {path} of the host"));
+    let resolv = (options.resolv == ResolvMode::Host)
+        .then(|| of_host("/etc/resolv.conf"))
+        .transpose()?;
+    let hosts = (options.hosts == HostsMode::Host)
+        .then(|| of_host("/etc/hosts"))
+        .transpose()?;
+    Ok(Existing {
+        passwd: text(&root.join("etc/passwd"))?,
+        group: text(&root.join("etc/group"))?,
+        hosts_fallback: text(&root.hosts_fallback())?,
+        host_resolv_conf: resolv,
+        host_hosts: hosts,
+    })
+}
+
+/// Enters the pod's cgroup, unless nspawn has systemd make it.
+fn enter_cgroup(facts: &HostFacts, cgroup: &PodCgroup) -> Result<Option<Entered>> {
+    if cgroup.scope {
+        return Ok(None);
+    }
+    facts.cgroups.enter(&cgroup.path).map(Some)
+}
+
+/// Tells stage0 where the pod is: first its cgroup, then the pid, by which it knows that the pod has started.
+fn announce(dir: &PodDir, cgroup: &PodCgroup) -> Result<Applied> {
+    let file = |path, content: String| Step::File {
+        path,
+        content: content.into_bytes(),
+        mode: 0o644,
+    };
+    let path = cgroup
+        .path
+        .to_str()
+        .context("the pod's cgroup is not UTF-8")?;
+    apply(&[
+        file(dir.subcgroup(), path.to_owned()),
+        file(dir.ppid(), std::process::id().to_string()),
+    ])
+}
+
+/// Executes the supervisor in the place of this program, with the lock. Returns only when that fails.
+fn become_supervisor(supervisor: &Supervisor, lock: &OwnedFd) -> anyhow::Error {
+    let Some((program, args)) = supervisor.command.split_first() else {
+        return anyhow::anyhow!("the plan names no supervisor");
+    };
+    if let Err(err) = fcntl_setfd(lock, FdFlags::empty()) {
+        return anyhow::Error::new(err)
+            .context(format!("keep the lock, descriptor {}", lock.as_raw_fd()));
+    }
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .envs(supervisor.environment.iter().map(|(k, v)| (k, v)));
+    anyhow::Error::new(command.exec()).context(format!("execute {program}"))
+}

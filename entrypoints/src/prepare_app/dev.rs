@@ -1,0 +1,110 @@
+//! `/dev` of an app: what the App Container specification demands ("OS-SPEC", Linux), on a tmpfs of the app's own.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use common::root::Root;
+use rustix::fs::{self, FileType, Mode, OFlags, makedev};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use super::mounts::{attach, clone_tree};
+
+/// Character devices, with their numbers (admin-guide/devices.txt of the kernel), mode 0666.
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// Links.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// What the apps of a pod share, as they share the IPC namespace.
+const SHARED: [&str; 2] = ["shm", "mqueue"];
+
+/// The group `tty`, which owns terminals (devpts's own documentation, and every distribution).
+const TTY_GROUP: &str = "5";
+
+/// Mounts `/dev` in the app's root.
+pub(super) fn mount(root: &Root) -> Result<()> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let dev = new_mount("tmpfs", &[("mode", "755"), ("size", "64k")], flags)?;
+    // Everything that does not need the place is made before the mount is attached.
+    for (name, major, minor) in NODES {
+        node(&dev, name, major, minor).with_context(|| format!("make /dev/{name}"))?;
+    }
+    for (name, target) in LINKS {
+        fs::symlinkat(target, &dev, name).with_context(|| format!("make the link /dev/{name}"))?;
+    }
+    attach(&dev, root, Path::new("/dev"))?;
+
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let pts = new_mount(
+        "devpts",
+        &[("mode", "620"), ("gid", TTY_GROUP), ("ptmxmode", "666")],
+        flags,
+    )?;
+    attach(&pts, root, Path::new("/dev/pts"))?;
+    attach(
+        clone_tree(Path::new("/dev/console"))?,
+        root,
+        Path::new("/dev/console"),
+    )?;
+    for name in SHARED {
+        let path = Path::new("/dev").join(name);
+        if path.exists() {
+            attach(clone_tree(&path)?, root, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// A new detached mount of a file system.
+fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd> {
+    let context = || format!("make a {kind}");
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(context)?;
+    for (key, value) in options {
+        fsconfig_set_string(&fs, *key, *value)
+            .with_context(|| format!("make a {kind} with {key}={value}"))?;
+    }
+    fsconfig_create(&fs).with_context(context)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).with_context(context)
+}
+
+/// Makes a device node. Where nodes cannot be made (in a user namespace) the pod's own is mounted in its place.
+fn node(dev: impl AsFd, name: &str, major: u32, minor: u32) -> Result<()> {
+    let mode = Mode::from_raw_mode(0o666);
+    match fs::mknodat(
+        &dev,
+        name,
+        FileType::CharacterDevice,
+        mode,
+        makedev(major, minor),
+    ) {
+        // The umask took bits away.
+        Ok(()) => Ok(fs::chmodat(&dev, name, mode, fs::AtFlags::empty())?),
+        Err(Errno::PERM) => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let target = fs::openat(&dev, name, flags, mode)?;
+            let source = clone_tree(&Path::new("/dev").join(name))?;
+            let flags =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            Ok(move_mount(source, c"", target, c"", flags)?)
+        }
+        Err(err) => Err(err.into()),
+    }
+}

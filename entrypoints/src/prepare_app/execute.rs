@@ -1,0 +1,105 @@
+//! Executes the app's program, looked up as the specification says, and finds out what is missing when that fails.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::env::Environment;
+use elf::ElfStream;
+use elf::abi::PT_INTERP;
+use elf::endian::AnyEndian;
+
+/// Why the program could not be executed.
+pub(super) struct Failure {
+    /// The file that is to blame: the program, the interpreter that its first line names, or its loader.
+    pub(super) path: PathBuf,
+    /// What is wrong with it.
+    pub(super) error: io::Error,
+}
+
+/// Executes the program in the place of this one. Returns only when that fails.
+pub(super) fn execute(words: &[String], environment: &Environment) -> Failure {
+    let name = &words[0];
+    let mut failure = None;
+    for path in candidates(name, environment.get("PATH").unwrap_or_default()) {
+        let mut command = Command::new(&path);
+        command
+            .arg0(name)
+            .args(&words[1..])
+            .env_clear()
+            .envs(environment.iter());
+        let error = command.exec();
+        match error.kind() {
+            io::ErrorKind::NotFound if !path.exists() => {}
+            // As execvp(3): one that may not be executed is remembered, and the search goes on.
+            io::ErrorKind::PermissionDenied => failure = failure.or(Some(Failure { path, error })),
+            _ => return blame(path, error),
+        }
+    }
+    failure.unwrap_or_else(|| Failure {
+        path: name.into(),
+        error: io::ErrorKind::NotFound.into(),
+    })
+}
+
+/// Where the program may be: a name with a slash is a path, any other is looked up in `PATH` (appc specification,
+/// "exec"). An empty part of `PATH` is the working directory.
+fn candidates(name: &str, path: &str) -> Vec<PathBuf> {
+    if name.contains('/') {
+        return vec![name.into()];
+    }
+    path.split(':')
+        .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(name))
+        .collect()
+}
+
+/// `execve` says "not found" of a program that is there when its interpreter or loader is missing.
+fn blame(path: PathBuf, error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        if let Some(missing) = interpreter(&path).filter(|interpreter| !interpreter.exists()) {
+            return Failure {
+                path: missing,
+                error,
+            };
+        }
+    }
+    Failure { path, error }
+}
+
+/// What the kernel executes in the place of a file: the program of its `#!` line, or its ELF loader.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let mut start = Vec::new();
+    // The kernel reads as much of the first line (BINPRM_BUF_SIZE).
+    File::open(path)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut start)
+        .ok()?;
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = String::from_utf8_lossy(line);
+        return line
+            .lines()
+            .next()?
+            .split_ascii_whitespace()
+            .next()
+            .map(PathBuf::from);
+    }
+    elf_loader(File::open(path).ok()?)
+}
+
+/// The loader that an ELF program names in its `PT_INTERP` segment.
+fn elf_loader(file: File) -> Option<PathBuf> {
+    let mut elf = ElfStream::<AnyEndian, _>::open_stream(file).ok()?;
+    let segment = elf
+        .segments()
+        .iter()
+        .find(|segment| segment.p_type == PT_INTERP)
+        .copied()?;
+    let data = elf.segment_data(&segment).ok()?;
+    let name = data.split(|byte| *byte == 0).next()?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
+}

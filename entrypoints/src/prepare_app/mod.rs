@@ -1,0 +1,104 @@
+//! The process of an app's unit until the app itself is executed in its place: makes the app's mount namespace with
+//! its own root, takes on its identity, and executes it.
+//!
+//! systemd starts it as root (`ExecStart=!`) in the pod's own root, with the app's cgroup, streams and limits set up
+//! already. The root is made here and not by `RootDirectory=`, because
+//! - `MountAPIVFS=` puts an empty tmpfs over the image's `/run` and shows every app the same `/dev`, in which a root
+//!   app could replace the nodes of the others; here each has a `/dev` of its own, with the nodes of the
+//!   specification and no others,
+//! - variables with `.` or `-` in their names are refused by systemd's `Environment=` and `EnvironmentFile=`,
+//! - systemd looks a program up in a path of its own instead of the app's, and cannot explain what is missing.
+
+mod dev;
+mod execute;
+mod mounts;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common::apply::write_whole;
+use common::env::Environment;
+use common::flags;
+use common::pod::StageRoot;
+use common::spec::AppSpec;
+use common::status::AppStatus;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use crate::print_help;
+
+const USAGE: &str = "prepare-app APP -- PROGRAM [ARGS]";
+const ABOUT: &str = "Executes PROGRAM as the app APP of this pod. Started by the app's unit.";
+
+/// What systemd reports of a process that could not change its directory (`EXIT_CHDIR`, systemd.exec(5)).
+const EXIT_CHDIR: u8 = 200;
+/// What systemd reports of a process that could not execute its program (`EXIT_EXEC`).
+const EXIT_EXEC: u8 = 203;
+
+/// Runs the program. Returns only when the app could not be executed.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let flags = flags::parse(&[], args)?;
+    let (app, program) = match flags.rest.as_slice() {
+        _ if flags.help => return print_help(&flags::help(USAGE, ABOUT, &[])),
+        [app, dashes, program @ ..] if dashes == "--" && !program.is_empty() => (app, program),
+        _ => anyhow::bail!("needs an app, -- and a program, see --help"),
+    };
+    let root = StageRoot::new("/");
+    let spec: AppSpec = {
+        let path = root.spec(app);
+        let content = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))?
+    };
+    let environment = {
+        let path = root.env(app);
+        let content =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Environment::from_file(&content).with_context(|| format!("read {}", path.display()))?
+    };
+    // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
+    common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
+    note_start(&root, app)?;
+    mounts::enter_root(&root, app, &spec).context("make the app's root")?;
+    become_user(&spec)?;
+    if let Err(err) = std::env::set_current_dir(&spec.working_directory) {
+        eprintln!(
+            "Error: Unable to change to the working directory {:?}: {}",
+            spec.working_directory,
+            cause(&err)
+        );
+        return Ok(ExitCode::from(EXIT_CHDIR));
+    }
+    let failure = execute::execute(program, &environment);
+    eprintln!(
+        "Error: Unable to open {:?}: {}",
+        failure.path,
+        cause(&failure.error)
+    );
+    Ok(ExitCode::from(EXIT_EXEC))
+}
+
+/// Writes that the app has started, for its status.
+fn note_start(root: &StageRoot, app: &str) -> Result<()> {
+    let path = root.status_json(app);
+    let started = AppStatus::started(app, AppStatus::read(&path)?);
+    write_whole(&path, started.to_json()?.as_bytes(), 0o644)
+}
+
+/// Takes on the app's identity. Groups first: the right to change them goes with the user.
+fn become_user(spec: &AppSpec) -> Result<()> {
+    let groups: Vec<_> = spec.groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups)
+        .with_context(|| format!("set the supplementary groups {:?}", spec.groups))?;
+    let gid = Gid::from_raw(spec.gid);
+    setresgid(gid, gid, gid).with_context(|| format!("set the group {gid}"))?;
+    let uid = Uid::from_raw(spec.uid);
+    setresuid(uid, uid, uid).with_context(|| format!("set the user {uid}"))
+}
+
+/// What the system says of an error, without Rust's addition of its number.
+fn cause(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

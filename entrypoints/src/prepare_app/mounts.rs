@@ -1,0 +1,136 @@
+//! The app's mount namespace.
+//!
+//! Each mount is made detached, by descriptor, and attached to a target that is opened inside the app's root
+//! ([`Root`]), so that no symlink of the image can lead a mount out of it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use common::pod::StageRoot;
+use common::root::Root;
+use common::spec::AppSpec;
+use common::sys::{MountAttributes, mount_setattr};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{self, CWD, FileType};
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
+    open_tree, unmount,
+};
+
+use super::dev;
+
+/// Makes the root of `app` as `spec` says, in a mount namespace of this process's own, and makes it `/`.
+pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+    // What is mounted here stays here; what the pod's namespace gets from the host later comes along.
+    mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
+    )
+    .context("make mounts receive and not send")?;
+
+    let path = root.app_root(app);
+    let tree = clone_tree(&path)?;
+    // A mount can only be attached to one that is attached itself: the root goes on top of where it is from.
+    move_mount(
+        &tree,
+        c"",
+        CWD,
+        &path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .with_context(|| format!("mount {}", path.display()))?;
+    let app_root = Root::from(tree);
+
+    for api in ["/proc", "/sys"] {
+        let source = clone_tree(Path::new(api))?;
+        attach(&source, &app_root, Path::new(api))?;
+    }
+    dev::mount(&app_root)?;
+    files(root, &app_root)?;
+    for mount in &spec.mounts {
+        let source = clone_tree(&root.volumes().join(&mount.volume))?;
+        if mount.read_only {
+            mount_setattr(
+                &source,
+                MountAttributes {
+                    read_only: true,
+                    recursive: true,
+                },
+            )
+            .with_context(|| format!("make the volume {} read-only", mount.volume))?;
+        }
+        attach(&source, &app_root, Path::new(&mount.target))?;
+    }
+    if spec.read_only_root {
+        mount_setattr(
+            &app_root,
+            MountAttributes {
+                read_only: true,
+                recursive: false,
+            },
+        )
+        .context("make the root read-only")?;
+    }
+    pivot(&app_root)
+}
+
+/// A detached copy of the mount at `path` of the pod, with all below it.
+pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).with_context(|| format!("take {} of the pod", path.display()))
+}
+
+/// Attaches a detached mount at `target` in the app's root, making the target where it is missing.
+pub(super) fn attach(source: impl AsFd, root: &Root, target: &Path) -> Result<()> {
+    let stat = fs::fstat(&source)
+        .with_context(|| format!("look at what to mount at {}", target.display()))?;
+    let target_fd = if FileType::from_raw_mode(stat.st_mode).is_dir() {
+        root.make_dir(target)
+    } else {
+        root.make_file(target)
+    }
+    .with_context(|| format!("make the mount point {}", target.display()))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(source, c"", target_fd, c"", flags)
+        .with_context(|| format!("mount at {}", target.display()))
+}
+
+/// Shows the app the DNS files of the pod: `resolv.conf` and `hosts` where they were made, and a short `hosts` when
+/// the image has none.
+fn files(root: &StageRoot, app_root: &Root) -> Result<()> {
+    let resolv_conf = root.resolv_conf();
+    if resolv_conf.exists() {
+        attach(
+            clone_tree(&resolv_conf)?,
+            app_root,
+            Path::new("/etc/resolv.conf"),
+        )?;
+    }
+    let target = Path::new("/etc/hosts");
+    let hosts = root.hosts();
+    if hosts.exists() {
+        attach(clone_tree(&hosts)?, app_root, target)?;
+    } else if app_root
+        .stat(target)
+        .context("look at /etc/hosts")?
+        .is_none()
+    {
+        attach(clone_tree(&root.hosts_fallback())?, app_root, target)?;
+    }
+    Ok(())
+}
+
+/// Makes the app's root this process's `/` and lets go of the pod's.
+fn pivot(root: &Root) -> Result<()> {
+    let here: &CStr = c".";
+    rustix::process::fchdir(root).context("change to the app's root")?;
+    // With both the same, the old root is stacked on the new one (pivot_root(2), "pivot_root(".", ".")").
+    rustix::process::pivot_root(here, here).context("make the app's root the root")?;
+    unmount(here, UnmountFlags::DETACH).context("let go of the pod's root")?;
+    rustix::process::chdir(c"/").context("change to the app's root")
+}

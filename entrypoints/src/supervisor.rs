@@ -1,0 +1,116 @@
+//! Finding a pod's processes from its directory, without trusting a pid that was written long ago.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use common::appc::Uuid;
+use common::pod::{PodDir, machine_name};
+use procfs::process::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// How long a process may take to become PID 1 of a pod that is starting.
+const START_TIME: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile: the kernel tells nobody of a new namespace.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// The supervisor of the pod `uuid` (the parent of its PID 1), when it is alive.
+///
+/// The pid in the file may be somebody else's by now: a process counts only when its command line names the pod, and
+/// it is held by descriptor before that is looked at.
+pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
+    let Some(pid) = pid_file(&dir.ppid())? else {
+        return Ok(None);
+    };
+    let Some(pidfd) = open(pid)? else {
+        return Ok(None);
+    };
+    let command = Process::new(pid.as_raw_nonzero().get())
+        .and_then(|p| p.cmdline())
+        .unwrap_or_default();
+    let machine = format!("--machine={}", machine_name(uuid.as_str()));
+    Ok(command.contains(&machine).then_some(pidfd))
+}
+
+/// Reads a file that holds a pid; `None` when it is not there.
+fn pid_file(path: &std::path::Path) -> Result<Option<Pid>> {
+    let content = match fs::read_to_string(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        content => content.with_context(|| format!("read {}", path.display()))?,
+    };
+    let pid = content
+        .trim()
+        .parse()
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(Pid::from_raw);
+    pid.map(Some)
+        .with_context(|| format!("{}: {content:?} is not a pid", path.display()))
+}
+
+/// A descriptor of a process; `None` when there is none.
+fn open(pid: Pid) -> Result<Option<OwnedFd>> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        // ESRCH: gone; EINVAL: a thread that is no process.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => Ok(None),
+        Err(err) => Err(err).with_context(|| format!("open process {}", pid.as_raw_nonzero())),
+    }
+}
+
+/// Waits until the process ends, or the time is over; says whether it has ended.
+pub(crate) fn wait(pidfd: &OwnedFd, time: Option<Duration>) -> Result<bool> {
+    let timeout = time
+        .map(Timespec::try_from)
+        .transpose()
+        .context("wait for a process")?;
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => wait(pidfd, time),
+        Err(err) => Err(err).context("wait for a process"),
+    }
+}
+
+/// The PID 1 of a pod, by the pid that the host has for it.
+///
+/// # Errors
+/// When it is no such process, or does not become one within two seconds: nothing may ever be entered but a pod.
+pub(crate) fn pod_init(pid: &str) -> Result<OwnedFd> {
+    let number: i32 = pid
+        .parse()
+        .ok()
+        .filter(|pid| *pid > 0)
+        .with_context(|| format!("--pid={pid}: is not a pid"))?;
+    let raw = Pid::from_raw(number).with_context(|| format!("--pid={pid}: is not a pid"))?;
+    let pidfd = open(raw)?
+        .with_context(|| format!("--pid={pid}: there is no such process, the pod has ended"))?;
+    let deadline = Instant::now() + START_TIME;
+    while !is_pod_init(number) {
+        if wait(&pidfd, Some(LOOK_AGAIN))? {
+            bail!("--pid={pid}: the process has ended, the pod is not running");
+        }
+        if Instant::now() >= deadline {
+            bail!("--pid={pid}: is not PID 1 of a pod");
+        }
+    }
+    // Alive still, so what was read was of this process.
+    if wait(&pidfd, Some(Duration::ZERO))? {
+        bail!("--pid={pid}: the process has ended, the pod is not running");
+    }
+    Ok(pidfd)
+}
+
+/// Whether a process is PID 1 of a PID namespace below this one (`NSpid` in proc_pid_status(5): its pid in each
+/// namespace, from that of the reader inwards).
+fn is_pod_init(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .unwrap_or_default();
+    let pids: Vec<_> = pids.split_ascii_whitespace().collect();
+    pids.len() > 1 && pids.last() == Some(&"1")
+}
