@@ -1,0 +1,364 @@
+//! stage0's commands on pods: prepare, list, status, stop, rm, gc.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::fixture::{App, Fixture, with};
+use tests::process::{BOUND, Running};
+
+tests::cases!("commands":
+    prepare_and_run,
+    prepared_pod_runs_once,
+    status_tells_a_pods_life,
+    status_waits,
+    json_has_the_same_names,
+    list_shows_all,
+    prefix_of_a_uuid_will_do,
+    ambiguous_or_unknown_prefix_is_an_error,
+    manifest_is_shown,
+    uuid_is_saved,
+    stop_is_orderly,
+    stop_of_an_exited_pod,
+    remove_refuses_a_running_pod,
+    gc_keeps_young_pods,
+    gc_takes_old_ones,
+    gc_expires_prepared_pods,
+);
+
+/// An app that is ready when `/out/ready` is there and ends well when told to stop.
+fn server() -> App {
+    App::probe(
+        "server",
+        [
+            "do",
+            "write",
+            "/out/ready",
+            "",
+            "+",
+            "until-term",
+            "+",
+            "write",
+            "/out/stopped",
+            "",
+        ],
+    )
+}
+
+fn start_server(fixture: &Fixture) -> Result<(String, Running)> {
+    let started = fixture.pod([server()]).start_prepared(&[])?;
+    tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+    Ok(started)
+}
+
+fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, String>> {
+    let text = fixture.text(["status", uuid])?;
+    text.lines()
+        .map(|line| {
+            line.split_once('=')
+                .map(|(name, value)| (name.into(), value.into()))
+                .context("a line without =")
+        })
+        .collect()
+}
+
+fn prepare_and_run() -> Result<()> {
+    with(|fixture| {
+        let uuid = fixture.pod([App::probe("a", ["exit", "7"])]).prepare()?;
+        ensure!(
+            uuid.len() == 36 && uuid.split('-').map(str::len).eq([8, 4, 4, 4, 12]),
+            "no UUID: {uuid:?}"
+        );
+        assert_eq!(status(fixture, &uuid)?["state"], "prepared");
+        fixture.stage0(["run-prepared", &uuid])?.expect(7)?;
+        assert_eq!(status(fixture, &uuid)?["app-a"], "7");
+        Ok(())
+    })
+}
+
+fn prepared_pod_runs_once() -> Result<()> {
+    with(|fixture| {
+        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
+        fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
+        fixture
+            .stage0(["run-prepared", &uuid])?
+            .expect_refusal(&[&uuid[..8]])?;
+        Ok(())
+    })
+}
+
+fn status_tells_a_pods_life() -> Result<()> {
+    with(|fixture| {
+        let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let (uuid, running) = start_server(fixture)?;
+        let alive = status(fixture, &uuid)?;
+        assert_eq!(alive["state"], "running");
+        for name in ["created", "started", "pid"] {
+            ensure!(alive.contains_key(name), "no {name} in {alive:?}");
+        }
+        ensure!(
+            !alive.contains_key("exited") || alive["exited"] == "false",
+            "{alive:?}"
+        );
+        let pid: u32 = alive["pid"].parse()?;
+        let words = fs::read(format!("/proc/{pid}/status")).context("the pid is no process")?;
+        let words = String::from_utf8_lossy(&words).into_owned();
+        let inner = words
+            .lines()
+            .find(|line| line.starts_with("NSpid:"))
+            .context("NSpid")?;
+        ensure!(
+            inner.ends_with("\t1"),
+            "pid {pid} is not the pod's PID 1: {inner}"
+        );
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(0)?;
+        let dead = status(fixture, &uuid)?;
+        assert_eq!(dead["state"], "exited");
+        assert_eq!(dead["app-server"], "0");
+        assert_eq!(dead["created"], alive["created"]);
+        ensure!(begin > 0 && dead.contains_key("started"), "{dead:?}");
+        Ok(())
+    })
+}
+
+fn status_waits() -> Result<()> {
+    with(|fixture| {
+        let (uuid, running) = start_server(fixture)?;
+        let waiting = fixture.start(["status", "--wait", &uuid])?;
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        let finished = waiting.finish()?.expect(0)?;
+        ensure!(
+            finished.stdout.lines().any(|line| line == "state=exited"),
+            "{finished}"
+        );
+        ensure!(
+            finished.stdout.lines().any(|line| line == "app-server=0"),
+            "{finished}"
+        );
+        running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn json_has_the_same_names() -> Result<()> {
+    with(|fixture| {
+        fixture
+            .pod([App::probe("a", ["exit", "3"])])
+            .run()?
+            .expect(3)?;
+        let (_, uuid) = fixture.pods().pop().context("no pod")?;
+        let text = status(fixture, &uuid)?;
+        let json: Value =
+            serde_json::from_str(&fixture.text(["status", "--format", "json", &uuid])?)?;
+        let json = json.as_object().context("an object")?;
+        for name in text.keys() {
+            ensure!(json.contains_key(name), "no {name} in {json:?}");
+        }
+        assert_eq!(json["state"], "exited");
+        assert_eq!(json["app-a"], 3);
+        Ok(())
+    })
+}
+
+fn list_shows_all() -> Result<()> {
+    with(|fixture| {
+        let prepared = fixture
+            .pod([App::probe("waiting", ["exit", "0"])])
+            .prepare()?;
+        let (uuid, running) = start_server(fixture)?;
+        let text = fixture.text(["list"])?;
+        let line = |uuid: &str| {
+            text.lines()
+                .find(|line| line.contains(&uuid[..8]))
+                .with_context(|| format!("{uuid} in {text}"))
+        };
+        ensure!(
+            line(&prepared)?.contains("prepared") && line(&uuid)?.contains("running"),
+            "{text}"
+        );
+        let list: Value = serde_json::from_str(&fixture.text(["list", "--format", "json"])?)?;
+        let states: BTreeMap<_, _> = list
+            .as_array()
+            .context("a list")?
+            .iter()
+            .map(|pod| {
+                (
+                    pod["uuid"].as_str().unwrap_or_default(),
+                    pod["state"].as_str().unwrap_or_default(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            states,
+            BTreeMap::from([(prepared.as_str(), "prepared"), (uuid.as_str(), "running")])
+        );
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn prefix_of_a_uuid_will_do() -> Result<()> {
+    with(|fixture| {
+        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
+        let prefix = &uuid[..6];
+        fixture.stage0(["status", prefix])?.expect(0)?;
+        fixture.stage0(["cat-manifest", prefix])?.expect(0)?;
+        fixture.stage0(["run-prepared", prefix])?.expect(0)?;
+        fixture.stage0(["rm", prefix])?.expect(0)?;
+        ensure!(fixture.pods().is_empty(), "{:?}", fixture.pods());
+        Ok(())
+    })
+}
+
+fn ambiguous_or_unknown_prefix_is_an_error() -> Result<()> {
+    with(|fixture| {
+        let mut uuids = Vec::new();
+        // Of seventeen UUIDs two begin alike.
+        for _ in 0..17 {
+            uuids.push(
+                fixture
+                    .pod([App::probe("a", ["exit", "0"])])
+                    .option("--no-overlay")
+                    .prepare()?,
+            );
+        }
+        let alike = uuids
+            .iter()
+            .map(|uuid| &uuid[..1])
+            .find(|first| uuids.iter().filter(|uuid| uuid.starts_with(*first)).count() > 1)
+            .context("sixteen first digits at most")?;
+        fixture
+            .stage0(["status", alike])?
+            .expect_refusal(&[alike])?;
+        fixture
+            .stage0(["status", "no-uuid"])?
+            .expect_refusal(&["no-uuid"])?;
+        fixture
+            .stage0(["rm", "ffffffff-ffff"])?
+            .expect_refusal(&["ffffffff-ffff"])?;
+        Ok(())
+    })
+}
+
+fn manifest_is_shown() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["exit", "0"])
+            .option("--annotation=example.com/key=value")
+            .option("--label=version=9");
+        let uuid = fixture.pod([app]).prepare()?;
+        let manifest: Value = serde_json::from_str(&fixture.text(["cat-manifest", &uuid])?)?;
+        assert_eq!(manifest["acKind"], "PodManifest");
+        assert_eq!(manifest["apps"][0]["name"], "a");
+        assert_eq!(
+            manifest["apps"][0]["app"]["exec"],
+            serde_json::json!(["/probe", "exit", "0"])
+        );
+        ensure!(
+            manifest.to_string().contains("example.com/key"),
+            "{manifest}"
+        );
+        Ok(())
+    })
+}
+
+fn uuid_is_saved() -> Result<()> {
+    with(|fixture| {
+        let path = fixture.path("uuid");
+        let pod = fixture
+            .pod([App::probe("a", ["exit", "0"])])
+            .option(format!("--uuid-file-save={}", path.display()));
+        pod.run()?.expect(0)?;
+        let saved = fs::read_to_string(&path)?;
+        assert_eq!(saved.trim(), fixture.pods()[0].1);
+        Ok(())
+    })
+}
+
+fn stop_is_orderly() -> Result<()> {
+    with(|fixture| {
+        let (uuid, running) = start_server(fixture)?;
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        let finished = running.finish()?.expect(0)?;
+        ensure!(
+            fixture.out("stopped").exists(),
+            "the app could not finish: {finished}"
+        );
+        assert_eq!(finished.console("server"), ["got SIGTERM"]);
+        Ok(())
+    })
+}
+
+fn stop_of_an_exited_pod() -> Result<()> {
+    with(|fixture| {
+        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
+        fixture
+            .stage0(["stop", &uuid])?
+            .expect_refusal(&[&uuid[..8]])?;
+        fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
+        fixture
+            .stage0(["stop", &uuid])?
+            .expect_refusal(&[&uuid[..8]])?;
+        Ok(())
+    })
+}
+
+fn remove_refuses_a_running_pod() -> Result<()> {
+    with(|fixture| {
+        let (uuid, running) = start_server(fixture)?;
+        fixture
+            .stage0(["rm", &uuid])?
+            .expect_refusal(&[&uuid[..8]])?;
+        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
+        assert_eq!(status(fixture, &uuid)?["state"], "running");
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(0)?;
+        fixture.stage0(["rm", &uuid])?.expect(0)?;
+        ensure!(fixture.leftovers().is_empty(), "{:?}", fixture.leftovers());
+        Ok(())
+    })
+}
+
+fn gc_keeps_young_pods() -> Result<()> {
+    with(|fixture| {
+        fixture
+            .pod([App::probe("a", ["exit", "5"])])
+            .run()?
+            .expect(5)?;
+        let (_, uuid) = fixture.pods().pop().context("no pod")?;
+        fixture.stage0(["gc", "--grace-period=1h"])?.expect(0)?;
+        assert_eq!(status(fixture, &uuid)?["app-a"], "5");
+        Ok(())
+    })
+}
+
+fn gc_takes_old_ones() -> Result<()> {
+    with(|fixture| {
+        for options in [&[][..], &["--no-overlay"]] {
+            let pod = fixture.pod([App::probe("a", ["exit", "5"])]);
+            options
+                .iter()
+                .fold(pod, |pod, option| pod.option(*option))
+                .run()?
+                .expect(5)?;
+        }
+        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
+        ensure!(fixture.pods().is_empty(), "{:?}", fixture.pods());
+        ensure!(fixture.leftovers().is_empty(), "{:?}", fixture.leftovers());
+        Ok(())
+    })
+}
+
+fn gc_expires_prepared_pods() -> Result<()> {
+    with(|fixture| {
+        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
+        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
+        // A prepared pod waits to be run; the grace period is about pods that have ended.
+        assert_eq!(status(fixture, &uuid)?["state"], "prepared");
+        fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
+        Ok(())
+    })
+}

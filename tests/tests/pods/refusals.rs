@@ -1,0 +1,204 @@
+//! What is not there yet, and what was never right, fails with 254 and a clear line, and leaves nothing.
+
+use anyhow::{Result, ensure};
+use tests::fixture::{App, Fixture, probe_image, with};
+
+tests::cases!("refusals":
+    later_options_of_apps,
+    later_options_of_pods,
+    later_networks,
+    usage_errors,
+    bad_values,
+    duplicate_app_names,
+    broken_pod_manifest,
+    manifest_errors_name_the_field,
+    help_and_version,
+);
+
+/// The pod must not have come to be.
+fn nothing_left(fixture: &Fixture) -> Result<()> {
+    ensure!(
+        fixture
+            .pods()
+            .iter()
+            .all(|(state, _)| state == "exited-garbage" || state == "garbage"),
+        "{:?}",
+        fixture.pods()
+    );
+    ensure!(fixture.leftovers().is_empty(), "{:?}", fixture.leftovers());
+    Ok(())
+}
+
+fn later_options_of_apps() -> Result<()> {
+    with(|fixture| {
+        for option in [
+            "--caps-retain=CAP_CHOWN",
+            "--caps-remove=CAP_CHOWN",
+            "--seccomp=mode=retain,errno=EPERM,read,write",
+            "--memory=64M",
+            "--cpu=500m",
+            "--cpu-shares=100",
+            "--oom-score-adj=100",
+            "--stdin=stream",
+            "--stdout=tty",
+            "--stderr=stream",
+        ] {
+            let name = option.split('=').next().unwrap_or_default();
+            let finished = fixture
+                .pod([App::probe("a", ["exit", "0"]).option(option)])
+                .run()?;
+            finished.expect_refusal(&[name, "yet"])?;
+        }
+        nothing_left(fixture)
+    })
+}
+
+fn later_options_of_pods() -> Result<()> {
+    with(|fixture| {
+        for option in ["--private-users=true", "--port=8080-tcp:80"] {
+            let name = option.split('=').next().unwrap_or_default();
+            let finished = fixture
+                .pod([App::probe("a", ["exit", "0"])])
+                .option(option)
+                .run()?;
+            finished.expect_refusal(&[name, "yet"])?;
+        }
+        nothing_left(fixture)
+    })
+}
+
+fn later_networks() -> Result<()> {
+    with(|fixture| {
+        for network in ["default", "mynet", "default:IP=10.1.2.3"] {
+            let finished = fixture
+                .pod([App::probe("a", ["exit", "0"])])
+                .option(format!("--net={network}"))
+                .run()?;
+            finished.expect_refusal(&[network, "host", "none"])?;
+        }
+        nothing_left(fixture)
+    })
+}
+
+fn usage_errors() -> Result<()> {
+    with(|fixture| {
+        for words in [
+            &["no-such-command"][..],
+            &["run"],
+            &["run", "--no-such-option"],
+            &["status"],
+            &["image", "import"],
+            &["gc", "--grace-period=soon"],
+            &["list", "--format", "xml"],
+        ] {
+            let finished = fixture.stage0(words)?.expect(254)?;
+            ensure!(
+                !finished.stderr.is_empty() && finished.stdout.is_empty(),
+                "{finished}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn bad_values() -> Result<()> {
+    with(|fixture| {
+        for (option, part) in [
+            ("--volume=data", "kind"),
+            ("--volume=data,kind=tape", "tape"),
+            ("--volume=data,kind=host", "source"),
+            ("--volume=data,kind=host,source=relative", "relative"),
+            ("--volume=Bad_Name,kind=empty", "Bad_Name"),
+            ("--volume=data,kind=empty,mode=999", "999"),
+            ("--dns=not-an-address", "not-an-address"),
+            ("--hosts-entry=nonsense", "nonsense"),
+            ("--hostname=bad host", "bad host"),
+            ("--set-env=novalue", "novalue"),
+            ("--insecure-options=everything", "everything"),
+        ] {
+            let finished = fixture
+                .pod([App::probe("a", ["exit", "0"])])
+                .option(option)
+                .run()?;
+            finished.expect_refusal(&[part])?;
+        }
+        for (option, part) in [
+            ("--environment=NOVALUE", "NOVALUE"),
+            ("--mount=volume=data", "target"),
+            ("--mount=volume=data,target=relative", "relative"),
+            ("--supplementary-gids=many", "many"),
+            ("--name=Not_A_Name", "Not_A_Name"),
+        ] {
+            let finished = fixture
+                .pod([App::probe("a", ["exit", "0"]).option(option)])
+                .run()?;
+            finished.expect_refusal(&[part])?;
+        }
+        nothing_left(fixture)
+    })
+}
+
+fn duplicate_app_names() -> Result<()> {
+    with(|fixture| {
+        let apps = [
+            App::probe("same", ["exit", "0"]),
+            App::probe("same", ["exit", "1"]),
+        ];
+        fixture.pod(apps).run()?.expect_refusal(&["same"])?;
+        nothing_left(fixture)
+    })
+}
+
+fn run_manifest(fixture: &Fixture, manifest: &str) -> Result<tests::process::Finished> {
+    let path = fixture.path("manifest.json");
+    std::fs::write(&path, manifest)?;
+    fixture.stage0(["run", &format!("--pod-manifest={}", path.display())])
+}
+
+fn broken_pod_manifest() -> Result<()> {
+    with(|fixture| {
+        for manifest in ["", "{", "[]", "{\"acKind\":\"ImageManifest\"}"] {
+            run_manifest(fixture, manifest)?.expect_refusal(&["manifest.json"])?;
+        }
+        nothing_left(fixture)
+    })
+}
+
+fn manifest_errors_name_the_field() -> Result<()> {
+    with(|fixture| {
+        let id = fixture.import(&probe_image("a"))?;
+        let app = |name: &str, exec: &str| {
+            format!(
+                r#"{{"name":"{name}","image":{{"id":"{id}"}},"app":{{"exec":{exec},"user":"0","group":"0"}}}}"#
+            )
+        };
+        let pod = |apps: &str| {
+            format!(r#"{{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{apps}]}}"#)
+        };
+        let good = app("good", r#"["/probe"]"#);
+        let empty = format!("{good},{}", app("bad", "[]"));
+        run_manifest(fixture, &pod(&empty))?
+            .expect_refusal(&["apps[1].app.exec", "must not be empty"])?;
+        let named = format!("{good},{}", app("Foo_", r#"["/probe"]"#));
+        run_manifest(fixture, &pod(&named))?.expect_refusal(&["apps[1].name", "Foo_"])?;
+        nothing_left(fixture)
+    })
+}
+
+fn help_and_version() -> Result<()> {
+    with(|fixture| {
+        for words in [
+            &["--help"][..],
+            &["run", "--help"],
+            &["image", "--help"],
+            &["--version"],
+        ] {
+            let finished = fixture.stage0(words)?.expect(0)?;
+            ensure!(
+                !finished.stdout.is_empty() && finished.stderr.is_empty(),
+                "{finished}"
+            );
+        }
+        Ok(())
+    })
+}
