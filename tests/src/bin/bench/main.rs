@@ -1,0 +1,147 @@
+//! How long a pod takes to start, beside two container runtimes: `scripts/bench` calls this.
+//!
+//! The same program is the harness and the app: as the app it writes the monotonic clock to a file in a volume as its
+//! first deed, and as the harness it compares that with the clock just before the runtime was started.
+
+mod report;
+mod runtimes;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, ValueEnum};
+use rustix::time::{ClockId, clock_gettime};
+
+use report::{Report, Sample};
+use runtimes::{Runtime, Setting};
+
+/// The harness's command line, and the app's.
+#[derive(Parser)]
+enum Command {
+    /// Measure the start of pods and containers.
+    Start(Options),
+    /// Write the time to a file.
+    Stamp { path: PathBuf },
+}
+
+#[derive(Args)]
+struct Options {
+    /// Our stage0.
+    #[arg(long)]
+    stage0: PathBuf,
+    /// The stage1 image.
+    #[arg(long)]
+    stage1: PathBuf,
+    /// The root file system that holds this program as /bench.
+    #[arg(long)]
+    rootfs: PathBuf,
+    /// The same as an OCI archive.
+    #[arg(long)]
+    archive: PathBuf,
+    /// How often each runtime runs.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    #[arg(long, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    // Before anything else: this is the app's first instruction.
+    let now = now();
+    let done = match Command::parse() {
+        Command::Stamp { path } => stamp(now, &path),
+        Command::Start(options) => start(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bench: {error:#}");
+            ExitCode::from(254)
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<()> {
+    let report = take_turns(options)?;
+    let text = match options.format {
+        Format::Text => report.text(),
+        Format::Json => report.json()?,
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("write the report")
+}
+
+/// The monotonic clock in nanoseconds: the same for all processes, whatever their namespaces here.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+fn stamp(now: u64, path: &Path) -> Result<()> {
+    std::fs::write(path, now.to_string())
+        .with_context(|| format!("write the time to {}", path.display()))
+}
+
+/// Takes turns: whatever else the machine does meanwhile hits all runtimes alike, and the first place in a round, with
+/// the colder caches, goes around.
+fn take_turns(options: &Options) -> Result<Report> {
+    let setting = Setting::make(options)?;
+    let runtimes = Runtime::all(&setting)?;
+    let mut report = Report::new(options.rounds);
+    for runtime in &runtimes {
+        measure(runtime, &setting).with_context(|| format!("warm up {}", runtime.name()))?;
+    }
+    for round in 0..options.rounds as usize {
+        for turn in 0..runtimes.len() {
+            let runtime = &runtimes[(round + turn) % runtimes.len()];
+            let sample = measure(runtime, &setting)
+                .with_context(|| format!("round {round} of {}", runtime.name()))?;
+            report.add(runtime.name(), sample);
+        }
+    }
+    Ok(report)
+}
+
+fn measure(runtime: &Runtime, setting: &Setting) -> Result<Sample> {
+    let stamp = setting.stamp();
+    // Absent in the first round.
+    let _ = std::fs::remove_file(&stamp);
+    let prepared = runtime.prepare(setting)?;
+    let mut command = runtime.command(setting, &prepared);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(setting.log()?);
+    let before = now();
+    let status = command.status();
+    let after = now();
+    let tidied = runtime.tidy(setting, &prepared);
+    let status = status.with_context(|| format!("run {command:?}"))?;
+    ensure!(
+        status.success(),
+        "{command:?}: {status}: {}",
+        setting.logged().trim()
+    );
+    tidied?;
+    let first = std::fs::read_to_string(&stamp)
+        .with_context(|| format!("read the app's time from {}", stamp.display()))?;
+    let first: u64 = first.parse().context("parse the app's time")?;
+    ensure!(
+        (before..=after).contains(&first),
+        "the app's clock is not ours"
+    );
+    Ok(Sample {
+        first: first - before,
+        total: after - before,
+    })
+}

@@ -1,0 +1,219 @@
+//! Medians and ratios of what was measured, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// One run of one runtime, in nanoseconds since it was started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// The app's first instruction.
+    pub(crate) first: u64,
+    /// The runtime's end.
+    pub(crate) total: u64,
+}
+
+/// What is asked: our first instruction comes within this part of podman's time.
+const LIMIT: f64 = 0.9;
+
+const OURS: &str = "stage0";
+const PEERS: [&str; 2] = ["podman", "crun"];
+
+/// The samples of a whole benchmark.
+#[derive(Debug)]
+pub(crate) struct Report {
+    rounds: u32,
+    samples: BTreeMap<&'static str, Vec<Sample>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    /// In milliseconds.
+    fn of(nanoseconds: impl Iterator<Item = u64>) -> Self {
+        let mut sorted: Vec<_> = nanoseconds.map(|value| value as f64 / 1e6).collect();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 0 {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
+        };
+        Self {
+            median,
+            min: sorted[0],
+            max: sorted[sorted.len() - 1],
+        }
+    }
+
+    fn json(&self) -> Value {
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        json!({ "median": rounded(self.median), "min": rounded(self.min), "max": rounded(self.max) })
+    }
+}
+
+impl Report {
+    pub(crate) fn new(rounds: u32) -> Self {
+        Self {
+            rounds,
+            samples: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, runtime: &'static str, sample: Sample) {
+        self.samples.entry(runtime).or_default().push(sample);
+    }
+
+    fn first(&self, runtime: &str) -> Spread {
+        Spread::of(self.samples[runtime].iter().map(|sample| sample.first))
+    }
+
+    fn total(&self, runtime: &str) -> Spread {
+        Spread::of(self.samples[runtime].iter().map(|sample| sample.total))
+    }
+
+    /// Our median over a peer's.
+    fn ratios(&self, peer: &str) -> (f64, f64) {
+        (
+            self.first(OURS).median / self.first(peer).median,
+            self.total(OURS).median / self.total(peer).median,
+        )
+    }
+
+    fn met(&self) -> bool {
+        self.ratios("podman").0 <= LIMIT
+    }
+
+    /// A table, and whether what is asked is met.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!(
+            "{} rounds, milliseconds from exec: median (least, most)\n\n{:<8} {:>24} {:>24}\n",
+            self.rounds, "", "first instruction", "until exit"
+        );
+        let cell = |spread: Spread| {
+            format!(
+                "{:.1} ({:.1}, {:.1})",
+                spread.median, spread.min, spread.max
+            )
+        };
+        for runtime in self.samples.keys() {
+            let (first, total) = (cell(self.first(runtime)), cell(self.total(runtime)));
+            let _ = writeln!(text, "{runtime:<8} {first:>24} {total:>24}");
+        }
+        text.push('\n');
+        for peer in PEERS {
+            let (first, total) = self.ratios(peer);
+            let ratio = format!("{OURS}/{peer}");
+            let _ = writeln!(text, "{ratio:<13} {first:>19.2} {total:>24.2}");
+        }
+        let _ = writeln!(
+            text,
+            "\n{}: first instruction at {:.2} of podman's, at most {LIMIT} asked",
+            if self.met() { "PASS" } else { "FAIL" },
+            self.ratios("podman").0
+        );
+        text
+    }
+
+    /// The same as JSON, with all samples.
+    pub(crate) fn json(&self) -> Result<String> {
+        let runtimes: serde_json::Map<_, _> = self
+            .samples
+            .iter()
+            .map(|(name, samples)| {
+                let samples: Vec<_> = samples
+                    .iter()
+                    .map(|s| json!({ "first": s.first, "total": s.total }))
+                    .collect();
+                let value = json!({
+                    "first": self.first(name).json(),
+                    "total": self.total(name).json(),
+                    "samples-ns": samples,
+                });
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        let ratios: serde_json::Map<_, _> = PEERS
+            .iter()
+            .map(|peer| {
+                let (first, total) = self.ratios(peer);
+                (
+                    (*peer).to_owned(),
+                    json!({ "first": first, "total": total }),
+                )
+            })
+            .collect();
+        let value = json!({
+            "rounds": self.rounds,
+            "unit": "ms",
+            "runtimes": runtimes,
+            "ratios": ratios,
+            "requirement": { "first-to-podman": LIMIT, "met": self.met() },
+        });
+        let text = serde_json::to_string_pretty(&value).context("write the report as JSON")?;
+        Ok(text + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ours: u64) -> Report {
+        let mut report = Report::new(2);
+        for (runtime, first) in [(OURS, ours), ("crun", 10), ("podman", 100)] {
+            for round in [0, 2] {
+                let first = (first + round) * 1_000_000;
+                report.add(
+                    runtime,
+                    Sample {
+                        first,
+                        total: first * 2,
+                    },
+                );
+            }
+        }
+        report
+    }
+
+    #[test]
+    fn median_lies_between_the_middle_two() {
+        let spread = Spread::of([4_000_000, 1_000_000, 2_000_000, 9_000_000].into_iter());
+        let expected = Spread {
+            median: 3.0,
+            min: 1.0,
+            max: 9.0,
+        };
+        assert_eq!(spread, expected);
+        assert_eq!(Spread::of([7_000_000].into_iter()).median, 7.0);
+    }
+
+    #[test]
+    fn requirement_is_about_podman() {
+        assert!(
+            report(80)
+                .text()
+                .contains("PASS: first instruction at 0.80")
+        );
+        assert!(report(95).text().contains("FAIL"));
+    }
+
+    #[test]
+    fn json_has_medians_and_ratios() {
+        let json: Value = serde_json::from_str(&report(80).json().unwrap()).unwrap();
+        assert_eq!(json["runtimes"]["crun"]["first"]["median"], 11.0);
+        assert_eq!(json["runtimes"]["crun"]["total"]["max"], 24.0);
+        assert_eq!(json["requirement"]["met"], true);
+        assert_eq!(
+            json["runtimes"]["stage0"]["samples-ns"][0]["first"],
+            80_000_000
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! The runtimes that are compared, and what each needs around the part that is timed.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::Options;
+
+/// Where a run of the benchmark takes place. All that the runtimes leave is below one directory, gone with this value.
+pub(crate) struct Setting {
+    scratch: tempfile::TempDir,
+    rootfs: PathBuf,
+    stage0: PathBuf,
+    stage1: PathBuf,
+    archive: PathBuf,
+}
+
+/// What podman must be told to run on a machine without systemd and with low limits.
+const CONTAINERS_CONF: &str = r#"[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "crun"
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+"#;
+
+impl Setting {
+    pub(crate) fn make(options: &Options) -> Result<Self> {
+        let absolute = |path: &Path| {
+            fs::canonicalize(path).with_context(|| format!("find {}", path.display()))
+        };
+        let scratch = tempfile::Builder::new()
+            .prefix("stage1-bench-")
+            .tempdir()
+            .context("make a scratch directory")?;
+        let setting = Self {
+            rootfs: absolute(&options.rootfs)?,
+            stage0: absolute(&options.stage0)?,
+            stage1: absolute(&options.stage1)?,
+            archive: absolute(&options.archive)?,
+            scratch,
+        };
+        for name in ["out", "crun", "podman"] {
+            let path = setting.path(name);
+            fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        }
+        Ok(setting)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Where the app writes its time.
+    pub(crate) fn stamp(&self) -> PathBuf {
+        self.path("out/stamp")
+    }
+
+    /// The file that a runtime's complaints go to.
+    pub(crate) fn log(&self) -> Result<File> {
+        let path = self.path("log");
+        File::create(&path).with_context(|| format!("make {}", path.display()))
+    }
+
+    /// What it complained about.
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// A runtime, ready to run the app again and again.
+pub(crate) enum Runtime {
+    /// Our pod, prepared beforehand, of an image in our store.
+    Stage0 { image: String },
+    /// A bundle on the root file system.
+    Crun,
+    /// The root file system as it is.
+    Podman,
+}
+
+const CONTAINER: &str = "stage1-bench";
+
+impl Runtime {
+    pub(crate) fn all(setting: &Setting) -> Result<Vec<Self>> {
+        let image = output(
+            stage0(setting)
+                .args(["image", "import"])
+                .arg(&setting.archive),
+        )?;
+        write_bundle(setting)?;
+        let conf = setting.path("containers.conf");
+        fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))?;
+        Ok(vec![Self::Stage0 { image }, Self::Crun, Self::Podman])
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Stage0 { .. } => "stage0",
+            Self::Crun => "crun",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// What may be done ahead of time. Gives what the run is called by.
+    pub(crate) fn prepare(&self, setting: &Setting) -> Result<String> {
+        let Self::Stage0 { image } = self else {
+            return Ok(CONTAINER.to_owned());
+        };
+        output(
+            stage0(setting)
+                .args(["prepare", "--net=none"])
+                .arg(format!(
+                    "--volume=out,kind=host,source={}",
+                    setting.path("out").display()
+                ))
+                .args(["--mount=volume=out,target=/out", image]),
+        )
+    }
+
+    /// What is timed.
+    pub(crate) fn command(&self, setting: &Setting, called: &str) -> Command {
+        match self {
+            Self::Stage0 { .. } => {
+                let mut command = stage0(setting);
+                command.args(["run-prepared", called]);
+                command
+            }
+            Self::Crun => {
+                let mut command = crun(setting);
+                command
+                    .args(["run", "--bundle"])
+                    .arg(setting.path("crun"))
+                    .arg(called);
+                command
+            }
+            Self::Podman => {
+                let mut command = podman(setting);
+                command
+                    .args(["run", "--network=none", "--name", called, "--volume"])
+                    .arg(format!("{}:/out", setting.path("out").display()))
+                    .arg("--rootfs")
+                    .arg(&setting.rootfs)
+                    .args(["/bench", "stamp", "/out/stamp"]);
+                command
+            }
+        }
+    }
+
+    /// Takes away what the run has left, also when it failed.
+    pub(crate) fn tidy(&self, setting: &Setting, called: &str) -> Result<()> {
+        match self {
+            Self::Stage0 { .. } => output(stage0(setting).args(["rm", called])).map(drop),
+            // crun run takes its own container away.
+            Self::Crun => Ok(()),
+            Self::Podman => output(podman(setting).args(["rm", "--force", called])).map(drop),
+        }
+    }
+}
+
+fn stage0(setting: &Setting) -> Command {
+    let mut command = Command::new(&setting.stage0);
+    command.arg("--dir").arg(setting.path("stage0"));
+    command.arg("--stage1").arg(&setting.stage1);
+    command
+}
+
+fn crun(setting: &Setting) -> Command {
+    let mut command = Command::new("crun");
+    command.arg("--cgroup-manager=cgroupfs");
+    command.arg("--root").arg(setting.path("crun/state"));
+    command
+}
+
+fn podman(setting: &Setting) -> Command {
+    let mut command = Command::new("podman");
+    command.env("CONTAINERS_CONF", setting.path("containers.conf"));
+    command.arg("--root").arg(setting.path("podman/root"));
+    command.arg("--runroot").arg(setting.path("podman/run"));
+    command
+}
+
+/// crun's own default bundle, with our root, our program and the volume.
+fn write_bundle(setting: &Setting) -> Result<()> {
+    let bundle = setting.path("crun");
+    output(crun(setting).arg("spec").arg("--bundle").arg(&bundle))?;
+    let path = bundle.join("config.json");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("read crun's {}", path.display()))?;
+    let mut config: Value =
+        serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bench", "stamp", "/out/stamp"]);
+    config["root"] = json!({ "path": setting.rootfs, "readonly": false });
+    config["mounts"]
+        .as_array_mut()
+        .context("find the mounts in crun's config.json")?
+        .push(json!({
+            "destination": "/out",
+            "type": "bind",
+            "source": setting.path("out"),
+            "options": ["rbind", "rw"],
+        }));
+    fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))
+}
+
+/// Runs a command that must succeed, and gives its trimmed stdout.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("run {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
