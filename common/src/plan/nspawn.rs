@@ -9,12 +9,24 @@ use crate::pod::{PodDir, StageRoot, machine_name};
 use crate::unit::escape;
 use crate::volume::{PodVolume, Source};
 
-/// The image's own dynamic loader, by which its nspawn runs on a host without systemd's libraries.
-const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// The image's own dynamic loader, by which its nspawn runs on a host without systemd's libraries. The file itself: the
+/// link to it in usr/lib64 is an absolute one, which would lead to the host's.
+const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 /// Where the image's libraries are.
 const LIBRARIES: [&str; 2] = [
     "usr/lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu/systemd",
+];
+
+/// Options of nspawn that do not depend on the pod.
+const ALWAYS: [&str; 6] = [
+    "--boot",
+    "--quiet",
+    "--settings=no",
+    "--resolv-conf=off",
+    "--timezone=off",
+    // PID 1 writes its first messages, before there is a journal, to the kernel's log, or else to the console.
+    "--bind=/dev/null:/dev/kmsg",
 ];
 
 pub(super) fn supervisor(
@@ -47,33 +59,25 @@ pub(super) fn supervisor(
         format!("--uuid={}", inputs.uuid),
         format!("--hostname={}", files::hostname(inputs)),
     ];
-    let option = |s: &str| s.to_owned();
-    command.extend(
-        [
-            "--boot",
-            "--quiet",
-            "--settings=no",
-            "--resolv-conf=off",
-            "--timezone=off",
-        ]
-        .map(option),
-    );
-    command.push(format!(
-        "--link-journal={}",
-        if inputs.facts.journal {
-            "try-guest"
-        } else {
-            "no"
-        }
-    ));
-    command.push(format!(
-        "--register={}",
-        if inputs.facts.system_bus && inputs.facts.machined {
-            "yes"
-        } else {
-            "no"
-        }
-    ));
+    command.extend(ALWAYS.map(str::to_owned));
+    let option = |on: bool, yes: &str, no: &str| if on { yes } else { no }.to_owned();
+    command.extend([
+        option(
+            inputs.facts.journal,
+            "--link-journal=try-guest",
+            "--link-journal=no",
+        ),
+        option(
+            inputs.facts.system_bus && inputs.facts.machined,
+            "--register=yes",
+            "--register=no",
+        ),
+        option(
+            terminal(inputs),
+            "--console=interactive",
+            "--console=read-only",
+        ),
+    ]);
     if !cgroup.scope {
         command.push("--keep-unit".into());
     }
@@ -89,26 +93,32 @@ pub(super) fn supervisor(
         command.push(bind(dir, volume)?);
     }
     command.push("--".into());
-    command.extend(supervisor_options(inputs.options.debug).map(option));
+    command.extend(supervisor_options(inputs.options.debug).map(str::to_owned));
     Ok(Supervisor {
         command,
         environment: environment(inputs),
     })
 }
 
+/// Whether the pod's console is the caller's terminal.
+fn terminal(inputs: &Inputs<'_>) -> bool {
+    inputs.options.interactive && inputs.term.is_some()
+}
+
 /// The options of the pod's PID 1.
-fn supervisor_options(debug: bool) -> [&'static str; 4] {
-    let level = if debug {
-        "--log-level=debug"
-    } else {
-        "--log-level=notice"
-    };
-    let target = if debug {
-        "--log-target=console"
-    } else {
-        "--log-target=journal"
-    };
-    [level, target, "--show-status=no", "--crash-reboot=no"]
+fn supervisor_options(debug: bool) -> [&'static str; 3] {
+    match debug {
+        true => [
+            "--log-level=info",
+            "--log-target=console",
+            "--show-status=yes",
+        ],
+        false => [
+            "--log-level=notice",
+            "--log-target=journal-or-kmsg",
+            "--show-status=no",
+        ],
+    }
 }
 
 fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
