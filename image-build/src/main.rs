@@ -1,3 +1,5 @@
-//! image-build.
+//! The shim of `image-build`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    image_build::main()
+}

@@ -1,0 +1,182 @@
+//! What of the Debian packages goes into the image: the programs that a pod runs, and the libraries these need.
+
+use anyhow::{Context, Result, bail};
+
+use crate::deb::{Contents, Node};
+use crate::elf;
+use crate::tree::{Origin, Tree};
+
+/// The programs. `systemd-shutdown` is what PID 1 becomes at the end of the pod.
+const PROGRAMS: [&str; 4] = [
+    "usr/bin/systemd-nspawn",
+    "usr/lib/systemd/systemd",
+    "usr/lib/systemd/systemd-journald",
+    "usr/lib/systemd/systemd-shutdown",
+];
+
+/// The packages of the programs and of all libraries that these need, directly or through another.
+const PACKAGES: [&str; 24] = [
+    "libacl1",
+    "libapparmor1",
+    "libaudit1",
+    "libblkid1",
+    "libc6",
+    "libcap-ng0",
+    "libcap2",
+    "libcrypt1",
+    "libgcrypt20",
+    "libgpg-error0",
+    "libip4tc2",
+    "libkmod2",
+    "liblz4-1",
+    "liblzma5",
+    "libmount1",
+    "libpam0g",
+    "libpcre2-8-0",
+    "libseccomp2",
+    "libselinux1",
+    "libssl3",
+    "libsystemd-shared",
+    "libzstd1",
+    "systemd",
+    "systemd-container",
+];
+
+/// Where the loader finds libraries: its own default folder, and the one in the `RUNPATH` of systemd's programs.
+const LIBRARY_FOLDERS: [&str; 2] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/systemd",
+];
+
+/// How many links in a row are followed before they are taken for a loop.
+const MAX_LINKS: usize = 8;
+
+/// The names of the packages to fetch.
+pub(crate) fn package_names() -> Vec<&'static str> {
+    PACKAGES.to_vec()
+}
+
+/// Adds the programs, their libraries and the licence texts of their packages to the tree.
+pub(crate) fn add(tree: &mut Tree, contents: &Contents) -> Result<()> {
+    let mut wanted: Vec<String> = PROGRAMS.iter().map(|&program| program.to_owned()).collect();
+    let mut used = vec![false; PACKAGES.len()];
+    while let Some(path) = wanted.pop() {
+        if tree.contains(&path) {
+            continue;
+        }
+        let (package, data) = resolve(contents, &path)?;
+        let facts = elf::facts(data).with_context(|| format!("examine {path}"))?;
+        for library in facts.needed {
+            wanted.push(
+                find_library(contents, &library)
+                    .with_context(|| format!("find a library of {path}"))?,
+            );
+        }
+        used[package] = true;
+        tree.insert_program(
+            &path,
+            elf::stripped(data.to_vec())?,
+            Origin::Package(package),
+        );
+    }
+    add_licences(tree, contents, &used)
+}
+
+/// The texts under which what is in the image may be passed on.
+fn add_licences(tree: &mut Tree, contents: &Contents, used: &[bool]) -> Result<()> {
+    for (index, _) in used.iter().enumerate().filter(|(_, used)| **used) {
+        let path = format!("usr/share/doc/{}/copyright", PACKAGES[index]);
+        let (_, data) = resolve(contents, &path)?;
+        tree.insert_file(&path, data.to_vec(), Origin::Package(index));
+    }
+    Ok(())
+}
+
+fn find_library(contents: &Contents, name: &str) -> Result<String> {
+    let paths = LIBRARY_FOLDERS
+        .iter()
+        .map(|folder| format!("{folder}/{name}"));
+    match paths.into_iter().find(|path| contents.contains_key(path)) {
+        Some(path) => Ok(path),
+        None => bail!("no package of the list has {name}"),
+    }
+}
+
+/// The package and content of a file, through links: the image holds each library under the name that is looked for.
+fn resolve<'c>(contents: &'c Contents, path: &str) -> Result<(usize, &'c [u8])> {
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match contents.get(&at) {
+            Some((package, Node::File(data))) => return Ok((*package, data)),
+            Some((_, Node::Link(target))) => at = joined(&at, target),
+            None => bail!("find {path}: no package of the list has {at}"),
+        }
+    }
+    bail!("find {path}: too many links")
+}
+
+/// The path that a link's target means. Packages link within one folder or up to a sibling.
+fn joined(link: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = link.split('/').collect();
+    parts.pop();
+    if target.starts_with('/') {
+        parts.clear();
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(nodes: &[(&str, Node)]) -> Contents {
+        let copy = |node: &Node| match node {
+            Node::File(data) => Node::File(data.clone()),
+            Node::Link(target) => Node::Link(target.clone()),
+        };
+        nodes
+            .iter()
+            .map(|(path, node)| ((*path).to_owned(), (0, copy(node))))
+            .collect()
+    }
+
+    #[test]
+    fn links_are_followed_within_the_packages() {
+        let contents = contents(&[
+            ("usr/lib/a/liba.so.1", Node::Link("liba.so.1.2".into())),
+            ("usr/lib/a/liba.so.1.2", Node::Link("../b/liba.so".into())),
+            ("usr/lib/b/liba.so", Node::File(b"elf".to_vec())),
+        ]);
+        assert_eq!(
+            resolve(&contents, "usr/lib/a/liba.so.1").unwrap(),
+            (0, b"elf".as_slice())
+        );
+    }
+
+    #[test]
+    fn a_loop_of_links_ends() {
+        let contents = contents(&[
+            ("a", Node::Link("b".into())),
+            ("b", Node::Link("/a".into())),
+        ]);
+        assert_eq!(
+            resolve(&contents, "a").unwrap_err().to_string(),
+            "find a: too many links"
+        );
+    }
+
+    #[test]
+    fn a_missing_library_is_named() {
+        let error = find_library(&Contents::new(), "libx.so.1").unwrap_err();
+        assert_eq!(error.to_string(), "no package of the list has libx.so.1");
+    }
+}
