@@ -27,7 +27,11 @@ impl Image {
 }
 
 /// Reads the image that has the tag `wanted`, or the only one. `name` replaces the name that the archive gives.
-pub fn read(files: &Files, wanted: Option<&str>, name: Option<Reference>) -> Result<Converted> {
+pub(super) fn read(
+    files: &Files,
+    wanted: Option<&str>,
+    name: Option<Reference>,
+) -> Result<Converted> {
     let images: Vec<Image> = files.json("manifest.json")?;
     let path = || files.path.display().to_string();
     let image = choose(&images, wanted).with_context(path)?;

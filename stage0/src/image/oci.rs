@@ -24,7 +24,11 @@ const MAX_DEPTH: u32 = 8;
 
 /// Reads the image that `wanted` names, or the only one; of several platforms, this machine's. `name` replaces the
 /// name that the layout gives.
-pub fn read(files: &Files, wanted: Option<&str>, name: Option<Reference>) -> Result<Converted> {
+pub(super) fn read(
+    files: &Files,
+    wanted: Option<&str>,
+    name: Option<Reference>,
+) -> Result<Converted> {
     let layout: OciLayout = files.json("oci-layout")?;
     if !layout.image_layout_version().starts_with("1.") {
         let version = layout.image_layout_version();
