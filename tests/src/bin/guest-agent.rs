@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match tests::vm::agent::run(Path::new("/payload"), Path::new("/dev/ttyS1")) {
+    let (payload, port) = (Path::new("/payload"), Path::new("/dev/ttyS1"));
+    match tests::vm::agent::run(payload, port, std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "guest-agent: {error:#}");

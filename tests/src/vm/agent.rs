@@ -1,11 +1,14 @@
 //! The agent: runs the steps of a VM test inside the guest and reports each over a serial port.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,30 +18,43 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use rustix::termios::{OptionalActions, isatty, tcdrain, tcgetattr, tcsetattr};
 
-use super::protocol::{END, STEPS, Status, Step, output_line, result_line};
+use super::protocol::{END, STEPS, Status, Step, Task, output_line, result_line};
 
-/// Runs the steps that lie in the folder `payload` and reports to the file `port`.
-pub fn run(payload: &Path, port: &Path) -> Result<()> {
+/// Runs the steps that lie in the folder `payload` and reports to the file `port`. What goes there is shown on the
+/// console too, where people look when something fails.
+pub fn run(payload: &Path, port: &Path, console: impl Write + Send) -> Result<()> {
     let steps = payload.join(STEPS);
     let steps = fs::read(&steps).with_context(|| format!("read {}", steps.display()))?;
     let steps: Vec<Step> = serde_json::from_slice(&steps).context("parse the steps")?;
-    let mut report = Report::open(port)?;
-    for step in &steps {
-        let status = match run_step(step, payload, &mut report) {
-            Ok(status) => status,
-            Err(error) => Status::Failed(format!("{error:#}")),
-        };
-        report.line(&result_line(&step.name, &status))?;
-    }
+    let report = Report::open(port, console)?;
+    thread::scope(|scope| {
+        let mut started = BTreeMap::new();
+        for step in &steps {
+            match step {
+                Step::Run(task) => report.result(task, run_task(task, payload, &report))?,
+                Step::Start(task) => {
+                    let whole = || report.result(task, run_task(task, payload, &report));
+                    started.insert(&task.name, scope.spawn(whole));
+                }
+                Step::Join(name) => join(started.remove(name).context("joined, not started")?)?,
+            }
+        }
+        started.into_values().try_for_each(join)
+    })?;
     report.line(&format!("{END}\n"))?;
     report.drain()
 }
 
-/// The serial port. What goes there is shown on the console too, where people look when something fails.
-struct Report(File);
+fn join(task: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    let result = task.join();
+    result.map_err(|_| anyhow::anyhow!("a step's thread panicked"))?
+}
 
-impl Report {
-    fn open(port: &Path) -> Result<Self> {
+/// Where lines go, one at a time: steps run beside each other.
+struct Report<C>(Mutex<(File, C)>);
+
+impl<C: Write> Report<C> {
+    fn open(port: &Path, console: C) -> Result<Self> {
         let file = File::options()
             .write(true)
             .open(port)
@@ -48,26 +64,33 @@ impl Report {
             settings.make_raw();
             tcsetattr(&file, OptionalActions::Now, &settings).context("set the port raw")?;
         }
-        Ok(Self(file))
+        Ok(Self(Mutex::new((file, console))))
     }
 
-    fn line(&mut self, line: &str) -> Result<()> {
+    fn result(&self, task: &Task, status: Result<Status>) -> Result<()> {
+        let status = status.unwrap_or_else(|error| Status::Failed(format!("{error:#}")));
+        self.line(&result_line(&task.name, &status))
+    }
+
+    fn line(&self, line: &str) -> Result<()> {
+        let (port, console) = &mut *self.0.lock().expect("no step panics");
         // A console that can't be written to is no reason to fail.
-        let _ = std::io::stdout().write_all(line.as_bytes());
-        self.0.write_all(line.as_bytes()).context("report")
+        let _ = console.write_all(line.as_bytes());
+        port.write_all(line.as_bytes()).context("report")
     }
 
     /// Waits until all has gone out: the machine is switched off next.
     fn drain(&self) -> Result<()> {
-        if isatty(&self.0) {
-            tcdrain(&self.0).context("drain the port")?;
+        let (port, _) = &*self.0.lock().expect("no step panics");
+        if isatty(port) {
+            tcdrain(port).context("drain the port")?;
         }
         Ok(())
     }
 }
 
-fn run_step(step: &Step, payload: &Path, report: &mut Report) -> Result<Status> {
-    let (program, arguments) = step.argv.split_first().context("no command")?;
+fn run_task(task: &Task, payload: &Path, report: &Report<impl Write>) -> Result<Status> {
+    let (program, arguments) = task.argv.split_first().context("no command")?;
     let (output, input) = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
     // In a process group of its own, which is killed as a whole.
     let mut child = Command::new(program)
@@ -79,7 +102,7 @@ fn run_step(step: &Step, payload: &Path, report: &mut Report) -> Result<Status> 
         .process_group(0)
         .spawn()
         .with_context(|| format!("start {program}"))?;
-    let ended = follow(&mut child, step, output.into(), report);
+    let ended = follow(&mut child, task, output.into(), report);
     if !matches!(ended, Ok(true)) {
         // It has not been waited for, so the number is still its own.
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
@@ -101,9 +124,14 @@ fn outcome(status: ExitStatus) -> Status {
 
 /// Passes on what a step writes until its process has ended; false if that takes too long. A process that it leaves
 /// behind may hold the pipe: what is in there when the step ends is taken, and no end of it is waited for.
-fn follow(child: &mut Child, step: &Step, mut output: File, report: &mut Report) -> Result<bool> {
+fn follow(
+    child: &mut Child,
+    task: &Task,
+    mut output: File,
+    report: &Report<impl Write>,
+) -> Result<bool> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("pidfd")?;
-    let deadline = Instant::now() + step.limit;
+    let deadline = Instant::now() + task.limit;
     let mut lines = Lines::default();
     let mut open = true;
     let ended = loop {
@@ -114,7 +142,7 @@ fn follow(child: &mut Child, step: &Step, mut output: File, report: &mut Report)
             let count = output.read(&mut buffer).context("read the step's output")?;
             open = count > 0;
             lines.push(&buffer[..count], |line| {
-                report.line(&output_line(&step.name, line))
+                report.line(&output_line(&task.name, line))
             })?;
         } else if ended {
             break true;
@@ -122,7 +150,7 @@ fn follow(child: &mut Child, step: &Step, mut output: File, report: &mut Report)
             break false;
         }
     };
-    lines.finish(|line| report.line(&output_line(&step.name, line)))?;
+    lines.finish(|line| report.line(&output_line(&task.name, line)))?;
     Ok(ended)
 }
 
@@ -173,16 +201,20 @@ mod tests {
     use crate::vm::protocol::Reported;
 
     fn reported(argv: &[&str], limit: Duration) -> (Reported, String) {
-        let dir = tempfile::tempdir().unwrap();
-        let steps = [Step {
+        let steps = [Step::Run(Task {
             name: "step".into(),
             argv: argv.iter().map(|&word| word.into()).collect(),
             limit,
-        }];
+        })];
+        run_steps(&steps)
+    }
+
+    fn run_steps(steps: &[Step]) -> (Reported, String) {
+        let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(STEPS), serde_json::to_vec(&steps).unwrap()).unwrap();
         let port = dir.path().join("port");
         fs::write(&port, "").unwrap();
-        run(dir.path(), &port).unwrap();
+        run(dir.path(), &port, std::io::sink()).unwrap();
         let text = fs::read_to_string(port).unwrap();
         (Reported::parse(&text), text)
     }
@@ -230,5 +262,26 @@ mod tests {
         };
         assert!(why.starts_with("start /nonexistent: "), "{why}");
         assert!(reported.ended);
+    }
+
+    #[test]
+    fn runs_steps_beside_each_other() {
+        let task = |name: &str, script: &str| Task {
+            name: name.into(),
+            argv: ["sh", "-c", script].map(String::from).into(),
+            limit: LONG,
+        };
+        let steps = [
+            Step::Run(task("fifo", "mkfifo fifo")),
+            Step::Start(task("reader", "read line <fifo; echo read $line; exit 3")),
+            Step::Run(task("writer", "echo this >fifo")),
+            Step::Join("reader".into()),
+            Step::Run(task("last", "true")),
+        ];
+        let (reported, text) = run_steps(&steps);
+        assert_eq!(reported.statuses["reader"], Status::Exited(3));
+        assert_eq!(reported.outputs["reader"], "read this\n");
+        let at = |line: &str| text.find(line).unwrap();
+        assert!(at("RESULT name=reader") < at("RESULT name=last"), "{text}");
     }
 }

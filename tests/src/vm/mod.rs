@@ -12,6 +12,7 @@ mod machine;
 mod protocol;
 mod report;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub use machine::{TestVm, missing};
 pub use protocol::Status;
 pub use report::Report;
 
-use protocol::Step;
+use protocol::{Step, Task};
 
 /// How long a guest may take from its start to its end, and how long one step. Only what hangs gets here: a guest
 /// boots in seconds, but the machine may be a slow one with other things to do.
@@ -70,13 +71,21 @@ impl Config {
         self
     }
 
-    /// Adds a step, which is run after those before it, however they ended.
+    /// Adds a step: a command that is run after the steps before it, however they ended.
     pub fn step(mut self, name: &str, argv: &[&str]) -> Self {
-        self.steps.push(Step {
-            name: name.into(),
-            argv: argv.iter().map(|&word| word.into()).collect(),
-            limit: STEP_LIMIT,
-        });
+        self.steps.push(Step::Run(task(name, argv)));
+        self
+    }
+
+    /// Adds a step that goes on beside the later ones.
+    pub fn start(mut self, name: &str, argv: &[&str]) -> Self {
+        self.steps.push(Step::Start(task(name, argv)));
+        self
+    }
+
+    /// Waits for the end of a step that was started.
+    pub fn join(mut self, name: &str) -> Self {
+        self.steps.push(Step::Join(name.into()));
         self
     }
 
@@ -100,14 +109,21 @@ impl Config {
                 }
             }
         }
-        for (number, step) in self.steps.iter().enumerate() {
-            let name = &step.name;
-            let simple = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-            ensure!(simple, "step {name:?}: the name must be one word");
-            let again = self.steps[..number].iter().any(|other| other.name == *name);
-            ensure!(!again, "step {name:?}: there are two");
+        let mut names = BTreeSet::new();
+        for Task { name, .. } in self.steps.iter().filter_map(Step::task) {
+            let word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+            ensure!(word, "step {name:?}: the name must be one word");
+            ensure!(names.insert(name), "step {name}: there are two");
         }
         let steps = serde_json::to_vec(&self.steps).context("write the steps")?;
         fs::write(folder.join(protocol::STEPS), steps).context("write the steps")
+    }
+}
+
+fn task(name: &str, argv: &[&str]) -> Task {
+    Task {
+        name: name.into(),
+        argv: argv.iter().map(|&word| word.into()).collect(),
+        limit: STEP_LIMIT,
     }
 }

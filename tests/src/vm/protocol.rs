@@ -20,15 +20,36 @@ pub(super) const STEPS: &str = "steps.json";
 /// The line after the last result.
 pub(super) const END: &str = "END";
 
-/// A command that the agent runs.
+/// One thing that the agent does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Step {
+pub(super) enum Step {
+    /// Runs a command to its end.
+    Run(Task),
+    /// Starts a command and goes on. Its result comes when it ends; the agent ends after it.
+    Start(Task),
+    /// Waits for the end of a command that was started.
+    Join(String),
+}
+
+/// A command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Task {
     /// How its result is called: one word.
     pub(super) name: String,
     /// The command line. It is run in the payload's folder.
     pub(super) argv: Vec<String>,
     /// How long it may take.
     pub(super) limit: Duration,
+}
+
+impl Step {
+    /// The command whose result is to come.
+    pub(super) fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Run(task) | Self::Start(task) => Some(task),
+            Self::Join(_) => None,
+        }
+    }
 }
 
 /// How a step ended.

@@ -31,8 +31,9 @@ impl Report {
         if console.contains(PANIC) {
             bail!("the guest's kernel panicked\n{}", shown(console));
         }
-        if let Some(step) = steps.iter().find(|step| !statuses.contains_key(&step.name)) {
-            bail!("no result of step {}\n{}", step.name, shown(console));
+        let mut tasks = steps.iter().filter_map(Step::task);
+        if let Some(task) = tasks.find(|task| !statuses.contains_key(&task.name)) {
+            bail!("no result of step {}\n{}", task.name, shown(console));
         }
         ensure!(ended, "the report has no end\n{}", shown(console));
         Ok(Self {
@@ -91,12 +92,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::vm::protocol::Task;
 
     fn judge(reported: &str, console: &str) -> Result<Report> {
-        let steps = ["a", "b"].map(|name| Step {
-            name: name.into(),
-            argv: vec!["true".into()],
-            limit: Duration::ZERO,
+        let steps = ["a", "b"].map(|name| {
+            Step::Run(Task {
+                name: name.into(),
+                argv: vec!["true".into()],
+                limit: Duration::ZERO,
+            })
         });
         Report::judge(&steps, reported, console)
     }

@@ -1,0 +1,234 @@
+//! Entering a pod.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tests::driver::{Call, Driver, Pod, Run};
+use tests::probe::Seen;
+use tests::process::{Running, run};
+
+use crate::common::{both, server, spec, wait_server};
+
+tests::cases!("crossing":
+    program_runs_in_the_pod,
+    program_runs_in_an_app,
+    enter_of_the_store,
+    status_and_streams_are_the_programs,
+    app_has_two_spellings,
+    output_is_not_kept_open,
+    refuses_what_is_not_a_pod,
+    refuses_an_unknown_app,
+    missing_program_is_an_error,
+    many_at_once,
+);
+
+/// A running pod with the server and the probe in the stage1 root.
+fn with_pod(test: impl Fn(&Driver, &Pod) -> Result<()>) -> Result<()> {
+    both(|driver, overlay| {
+        let pod = driver.pod_in_run(spec(driver, overlay, [server()])?)?;
+        pod.put("probe", fs::read(tests::harness::probe())?, 0o755)?;
+        let Run { process } = pod.start(&["--net=none"])?;
+        wait_server(driver)?;
+        test(driver, &pod)?;
+        pod.stop(&[])?.expect(0)?;
+        process.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn seen(stdout: &str) -> Result<Seen> {
+    serde_json::from_str(stdout.trim()).with_context(|| format!("no report: {stdout}"))
+}
+
+fn namespace(pid: i32, name: &str) -> Result<String> {
+    Ok(fs::read_link(format!("/proc/{pid}/ns/{name}"))?
+        .to_string_lossy()
+        .into_owned())
+}
+
+fn program_runs_in_the_pod() -> Result<()> {
+    with_pod(|_, pod| {
+        let seen = seen(&pod.cross(None, &["/probe"])?.expect(0)?.stdout)?;
+        let pid1 = pod.pid1()?;
+        for name in ["pid", "uts", "ipc", "net", "mnt"] {
+            assert_eq!(seen.namespaces[name], namespace(pid1, name)?, "{name}");
+        }
+        ensure!(
+            seen.names("/")?.contains(&"rkt".to_owned()),
+            "not the stage1 root: {:?}",
+            seen.names("/")?
+        );
+        assert_eq!(seen.hostname, format!("rkt-{}", pod.uuid));
+        assert_eq!(seen.cwd.to_str(), Some("/"));
+        let fds: Vec<_> = seen.fds.keys().copied().collect();
+        assert_eq!(fds, [0, 1, 2], "{:?}", seen.fds);
+        let path = pod.read("subcgroup")?;
+        let inside = seen
+            .cgroups
+            .iter()
+            .any(|line| line.contains(path.trim_start_matches('/')) || line.ends_with(":/"));
+        ensure!(inside, "not in the pod's cgroup: {:?}", seen.cgroups);
+        Ok(())
+    })
+}
+
+fn program_runs_in_an_app() -> Result<()> {
+    with_pod(|_, pod| {
+        let seen = seen(&pod.cross(Some("server"), &["/probe"])?.expect(0)?.stdout)?;
+        let names = seen.names("/")?;
+        ensure!(
+            !names.contains(&"rkt".to_owned()) && names.contains(&"probe".to_owned()),
+            "{names:?}"
+        );
+        ensure!(
+            seen.names("/")?.contains(&"out".to_owned()),
+            "the app's volumes are missing"
+        );
+        for line in &seen.env {
+            ensure!(!line.starts_with("RKT_"), "{line}");
+        }
+        Ok(())
+    })
+}
+
+fn enter_of_the_store() -> Result<()> {
+    with_pod(|_, pod| {
+        for app in [None, Some("--appname=server")] {
+            let mut command = pod.enter(Call::OfStore, app.as_slice(), &["/probe"])?;
+            // A user's environment, which is not the app's.
+            command.env("LEAKED_FROM_THE_CALLER", "1");
+            let seen = seen(&run(command)?.expect(0)?.stdout)?;
+            assert_eq!(seen.namespaces["pid"], namespace(pod.pid1()?, "pid")?);
+            ensure!(
+                !seen.env.iter().any(|line| line.starts_with("LEAKED_")),
+                "{:?}",
+                seen.env
+            );
+        }
+        Ok(())
+    })
+}
+
+fn status_and_streams_are_the_programs() -> Result<()> {
+    with_pod(|_, pod| {
+        for app in [None, Some("server")] {
+            let finished = pod
+                .cross(
+                    app,
+                    &[
+                        "/probe", "do", "print", "out", "+", "eprint", "err", "+", "exit", "7",
+                    ],
+                )?
+                .expect(7)?;
+            assert_eq!(
+                (finished.stdout.as_str(), finished.stderr.as_str()),
+                ("out\n", "err\n")
+            );
+            pod.cross(app, &["/probe", "kill", "KILL"])?.expect(137)?;
+            let options = app.map(|app| format!("--appname={app}"));
+            let options: Vec<_> = options.as_deref().into_iter().collect();
+            let mut process = Running::start(
+                pod.enter(Call::OfPod, &options, &["/probe", "echo-line"])?,
+                Stdio::piped(),
+            )?;
+            std::io::Write::write_all(&mut process.stdin().context("stdin")?, b"question\n")?;
+            assert_eq!(process.finish()?.expect(0)?.stdout, "echo: question\n");
+        }
+        Ok(())
+    })
+}
+
+fn app_has_two_spellings() -> Result<()> {
+    with_pod(|_, pod| {
+        for option in [
+            &["--appname=server"][..],
+            &["--app=server"],
+            &["-appname", "server"],
+        ] {
+            let finished =
+                run(pod.enter(Call::OfPod, option, &["/probe", "read", "/etc/passwd"])?)?
+                    .expect(0)?;
+            ensure!(
+                finished.stdout.contains("alice"),
+                "{option:?} is not in the app: {finished}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn output_is_not_kept_open() -> Result<()> {
+    with_pod(|_, pod| {
+        // finish() waits for the end of the streams, not only of the process.
+        pod.cross(None, &["/probe", "print", "x"])?.expect(0)?;
+        pod.cross(Some("server"), &["/probe", "print", "x"])?
+            .expect(0)?;
+        Ok(())
+    })
+}
+
+fn refuses_what_is_not_a_pod() -> Result<()> {
+    with_pod(|driver, pod| {
+        let mark = driver.path("made-by-enter");
+        for pid in [
+            "1".into(),
+            std::process::id().to_string(),
+            "999999999".into(),
+            "0".into(),
+            "-1".into(),
+            "x".into(),
+        ] {
+            let words = [
+                format!("--pid={pid}"),
+                "--".into(),
+                "/bin/touch".into(),
+                mark.display().to_string(),
+            ];
+            run(pod.command("enter", Call::OfPod, words)?)?.expect_refusal(&["enter: "])?;
+            ensure!(!mark.exists(), "--pid={pid} acted on the host");
+        }
+        Ok(())
+    })
+}
+
+fn refuses_an_unknown_app() -> Result<()> {
+    with_pod(|_, pod| {
+        pod.cross(Some("nobody"), &["/probe"])?
+            .expect_refusal(&["enter: ", "nobody"])?;
+        pod.cross(Some("../server"), &["/probe"])?
+            .expect_refusal(&["enter: "])?;
+        Ok(())
+    })
+}
+
+fn missing_program_is_an_error() -> Result<()> {
+    with_pod(|_, pod| {
+        for app in [None, Some("server")] {
+            pod.cross(app, &["/not/there"])?
+                .expect_refusal(&["/not/there", "No such file or directory"])?;
+        }
+        Ok(())
+    })
+}
+
+fn many_at_once() -> Result<()> {
+    with_pod(|_, pod| {
+        let running = (0..8)
+            .map(|number| {
+                let text = format!("number {number}");
+                Running::start(
+                    pod.enter(Call::OfStore, &[], &["/probe", "print", &text])?,
+                    Stdio::null(),
+                )
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for (number, process) in running.into_iter().enumerate() {
+            assert_eq!(
+                process.finish()?.expect(0)?.stdout,
+                format!("number {number}\n")
+            );
+        }
+        Ok(())
+    })
+}
