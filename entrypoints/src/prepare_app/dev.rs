@@ -77,7 +77,8 @@ pub(super) fn mount(root: &Root) -> Result<()> {
 fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd> {
     let context = || format!("make a {kind}");
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(context)?;
-    for (key, value) in options {
+    // The source says nothing of these, but stands in the first column of every list of mounts.
+    for (key, value) in [("source", kind)].iter().chain(options) {
         fsconfig_set_string(&fs, *key, *value)
             .with_context(|| format!("make a {kind} with {key}={value}"))?;
     }

@@ -44,23 +44,18 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     .with_context(|| format!("mount {}", path.display()))?;
     let app_root = Root::from(tree);
 
-    for api in ["/proc", "/sys"] {
-        let source = clone_tree(Path::new(api))?;
-        attach(&source, &app_root, Path::new(api))?;
-    }
+    let proc = clone_tree(Path::new("/proc"))?;
+    attach(&proc, &app_root, Path::new("/proc"))?;
+    // The pod's systemd writes to its cgroups below /sys; apps do not.
+    let sys = read_only(clone_tree(Path::new("/sys"))?).context("make /sys read-only")?;
+    attach(&sys, &app_root, Path::new("/sys"))?;
     dev::mount(&app_root)?;
     files(root, &app_root)?;
     for mount in &spec.mounts {
-        let source = clone_tree(&root.volumes().join(&mount.volume))?;
+        let mut source = clone_tree(&root.volumes().join(&mount.volume))?;
         if mount.read_only {
-            mount_setattr(
-                &source,
-                MountAttributes {
-                    read_only: true,
-                    recursive: true,
-                },
-            )
-            .with_context(|| format!("make the volume {} read-only", mount.volume))?;
+            source = read_only(source)
+                .with_context(|| format!("make the volume {} read-only", mount.volume))?;
         }
         attach(&source, &app_root, Path::new(&mount.target))?;
     }
@@ -100,29 +95,41 @@ pub(super) fn attach(source: impl AsFd, root: &Root, target: &Path) -> Result<()
         .with_context(|| format!("mount at {}", target.display()))
 }
 
+/// Makes a mount and all below it read-only.
+fn read_only(mount: OwnedFd) -> Result<OwnedFd> {
+    mount_setattr(
+        &mount,
+        MountAttributes {
+            read_only: true,
+            recursive: true,
+        },
+    )?;
+    Ok(mount)
+}
+
 /// Shows the app the DNS files of the pod: `resolv.conf` and `hosts` where they were made, and a short `hosts` when
-/// the image has none.
+/// the image has none. They are the same files for all apps, so no app may write to them.
 fn files(root: &StageRoot, app_root: &Root) -> Result<()> {
-    let resolv_conf = root.resolv_conf();
-    if resolv_conf.exists() {
-        attach(
-            clone_tree(&resolv_conf)?,
-            app_root,
-            Path::new("/etc/resolv.conf"),
-        )?;
+    let show = |file: &Path, target: &str| {
+        let file =
+            read_only(clone_tree(file)?).with_context(|| format!("make {target} read-only"))?;
+        attach(file, app_root, Path::new(target))
+    };
+    if root.resolv_conf().exists() {
+        show(&root.resolv_conf(), "/etc/resolv.conf")?;
     }
-    let target = Path::new("/etc/hosts");
-    let hosts = root.hosts();
-    if hosts.exists() {
-        attach(clone_tree(&hosts)?, app_root, target)?;
+    let hosts = "/etc/hosts";
+    if root.hosts().exists() {
+        show(&root.hosts(), hosts)
     } else if app_root
-        .stat(target)
+        .stat(Path::new(hosts))
         .context("look at /etc/hosts")?
         .is_none()
     {
-        attach(clone_tree(&root.hosts_fallback())?, app_root, target)?;
+        show(&root.hosts_fallback(), hosts)
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 /// Makes the app's root this process's `/` and lets go of the pod's.
