@@ -32,7 +32,7 @@ pub enum Incoming {
     /// An App Container Image: a file that is manifest and layer in one.
     Aci,
     /// An image of another format, and the files that have its layers.
-    Converted(Converted, Files),
+    Converted(Box<Converted>, Files),
 }
 
 /// What a foreign image becomes.
@@ -79,11 +79,17 @@ pub fn open(source: &ImageSource, name: Option<&str>, scratch: &Path) -> Result<
         SourceKind::Aci => Ok(Incoming::Aci),
         SourceKind::Oci => {
             let files = Files::directory(path);
-            Ok(Incoming::Converted(oci::read(&files, wanted, name)?, files))
+            Ok(Incoming::Converted(
+                Box::new(oci::read(&files, wanted, name)?),
+                files,
+            ))
         }
         SourceKind::OciArchive => {
             let files = Files::archive(path, scratch)?;
-            Ok(Incoming::Converted(oci::read(&files, wanted, name)?, files))
+            Ok(Incoming::Converted(
+                Box::new(oci::read(&files, wanted, name)?),
+                files,
+            ))
         }
         SourceKind::DockerArchive => {
             let files = Files::archive(path, scratch)?;
@@ -98,7 +104,7 @@ pub fn open(source: &ImageSource, name: Option<&str>, scratch: &Path) -> Result<
                     path.display()
                 )
             };
-            Ok(Incoming::Converted(converted, files))
+            Ok(Incoming::Converted(Box::new(converted), files))
         }
     }
 }

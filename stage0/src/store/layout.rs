@@ -112,20 +112,37 @@ impl Layout {
     }
 
     /// A lock that only those who render this tree take.
-    pub(super) fn tree_lock(&self, id: &TreeId) -> Result<File> {
+    pub(super) fn lock_tree(&self, id: &TreeId) -> Result<TreeLock> {
         // Below `tmp`, so that it goes with all else that is unfinished.
-        let path = self.root.join("tmp").join(format!("{}.lock", id.as_str()));
-        let mut options = File::options();
-        let file = options.create(true).write(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let path = self.root.join("tmp").join(format!("{id}.lock"));
+        let open = || {
+            let mut options = File::options();
+            options.create(true).write(true).truncate(false).open(&path)
+        };
+        let file = open().with_context(|| format!("open {}", path.display()))?;
         flock(&file, FlockOperation::LockExclusive)
             .with_context(|| format!("lock {}", path.display()))?;
-        Ok(file)
+        Ok(TreeLock { path, _file: file })
     }
 
     /// A new directory for what is being made.
     pub(super) fn scratch(&self) -> Result<Scratch> {
         Scratch::new(&self.root.join("tmp"))
+    }
+}
+
+/// The right to render a tree.
+#[derive(Debug)]
+pub(super) struct TreeLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for TreeLock {
+    fn drop(&mut self) {
+        // One who waits for this file and one who makes it anew may then both render the tree, unless
+        // it is there already; that is a waste and no harm.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

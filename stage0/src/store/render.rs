@@ -58,7 +58,7 @@ impl Store {
         let target = self.layout.tree(&tree);
         if !target.exists() {
             // Two that need the same tree now need not both make it.
-            let _lock = self.layout.tree_lock(&tree)?;
+            let _lock = self.layout.lock_tree(&tree)?;
             if !target.exists() {
                 self.make_tree(&plan, images, &target)?;
             }
@@ -74,7 +74,8 @@ impl Store {
     pub fn render_to(&self, id: &ImageId, dest: &Path) -> Result<()> {
         let plan = self.plan(id, &mut Vec::new())?;
         let context = || format!("render {id} in {}", dest.display());
-        let result = prepare(dest).and_then(|()| self.assemble(&plan, dest));
+        prepare(dest)?;
+        let result = self.assemble(&plan, dest);
         if result.is_err() {
             let empty = || -> io::Result<_> { Ok(super::delete::content(File::open(dest)?)?) };
             empty().with_context(context)?;

@@ -268,7 +268,9 @@ impl TreeWriter {
             let context = || format!("make {}", ancestor.display());
             opened = match self.root.open_at(ancestor, flags) {
                 Err(Errno::NOENT) => {
-                    self.root.make_dir(ancestor).with_context(context)?;
+                    self.root
+                        .make_dir(&Path::new("/").join(ancestor))
+                        .with_context(context)?;
                     let made = self.root.open_at(ancestor, flags).with_context(context)?;
                     fs::fchmod(&made, Mode::from_raw_mode(0o755)).with_context(context)?;
                     self.directories.insert(ancestor.to_owned(), EPOCH);
