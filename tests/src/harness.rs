@@ -61,9 +61,10 @@ pub fn probe() -> &'static Path {
     &tier().probe
 }
 
-/// Where `scripts/build` puts things.
+/// Where `scripts/build` puts things, or what `STAGE1_BUILD_DIR` says.
 pub fn build_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../build")
+    let other = std::env::var_os("STAGE1_BUILD_DIR").map(PathBuf::from);
+    other.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../build"))
 }
 
 /// Remembers pods, so that leftovers are looked for by their names at the end.
@@ -71,12 +72,12 @@ pub fn note_pods(uuids: impl IntoIterator<Item = String>) {
     tier().uuids.lock().expect("never poisoned").extend(uuids);
 }
 
-/// Runs the tests that the command line asks for.
-pub fn main(probe: &Path, cases: Vec<Case>) -> ExitCode {
+/// Runs the tests that the command line asks for; they need the probe and these files of [`build_dir`].
+pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Pods are heavy, and two at once show what does not bear company.
     arguments.test_threads.get_or_insert(2);
-    let unfit = unfit();
+    let unfit = unfit(built);
     let required = std::env::var_os("STAGE1_REQUIRE_ROOT").is_some_and(|value| value == "1");
     if let Some(reason) = &unfit {
         note(&format!(
@@ -105,13 +106,13 @@ pub fn main(probe: &Path, cases: Vec<Case>) -> ExitCode {
 }
 
 /// Why pods can't be run here.
-fn unfit() -> Option<String> {
+fn unfit(built: &[&str]) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("pods need root".into());
     }
-    let missing = ["stage0", "stage1.aci"]
+    let missing = built
+        .iter()
         .map(|name| build_dir().join(name))
-        .into_iter()
         .find(|path| !path.exists());
     missing.map(|path| format!("scripts/build has not made {}", path.display()))
 }

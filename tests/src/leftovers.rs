@@ -126,6 +126,11 @@ impl Marks {
                     .parse::<i32>()
                     .ok()
                     .and_then(Pid::from_raw)?;
+                // A dead process that waits for its parent, which for orphans is the host's init, is nothing of ours.
+                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+                if stat.rsplit_once(") ")?.1.starts_with('Z') {
+                    return None;
+                }
                 let cgroups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
                 let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 let words = String::from_utf8_lossy(&words).replace('\0', " ");

@@ -180,14 +180,18 @@ fn status() -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
+/// From /proc/self/stat, where the ids of what is outside the PID namespace are 0.
 fn process_ids() -> Result<BTreeMap<String, i32>> {
-    use rustix::process::{Pid, getpgid, getpid, getppid, getsid};
-    Ok(BTreeMap::from([
-        ("pid".into(), Pid::as_raw(Some(getpid()))),
-        ("ppid".into(), Pid::as_raw(getppid())),
-        ("pgid".into(), Pid::as_raw(getpgid(None).ok())),
-        ("sid".into(), Pid::as_raw(getsid(None).ok())),
-    ]))
+    let stat = text("/proc/self/stat")?;
+    let (pid, rest) = stat.split_once(" (").context("parse /proc/self/stat")?;
+    let (_, rest) = rest.rsplit_once(") ").context("parse /proc/self/stat")?;
+    // A process name may hold anything, so fields are counted from its end: state, parent, group, session.
+    let ids = [pid].into_iter().chain(rest.split(' ').skip(1).take(3));
+    ["pid", "ppid", "pgid", "sid"]
+        .into_iter()
+        .zip(ids)
+        .map(|(name, id)| Ok((name.to_owned(), id.parse()?)))
+        .collect()
 }
 
 /// Lines such as `Max open files            1024                 4096                 files`.

@@ -33,7 +33,7 @@ fn status_of_the_app_is_the_runs() -> Result<()> {
             )?)?;
             pod.run(&["--net=none"])?.expect(status.parse()?)?;
             assert_eq!(pod.statuses()?["a"].to_string(), status);
-            assert_eq!(pod.json_status("a")?["code"].to_string(), status);
+            assert_eq!(pod.json_status("a")?["exitCode"].to_string(), status);
         }
         Ok(())
     })
@@ -147,7 +147,7 @@ fn signal_is_128_and_its_number() -> Result<()> {
         )?)?;
         pod.run(&["--net=none"])?.expect(137)?;
         assert_eq!(pod.statuses()?["a"], 137);
-        assert_eq!(pod.json_status("a")?["signal"], 9);
+        assert_eq!(pod.json_status("a")?["signal"], "SIGKILL");
         Ok(())
     })
 }

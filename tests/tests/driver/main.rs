@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),
+        &["stage1.aci"],
         cases.into_iter().flatten().collect(),
     )
 }

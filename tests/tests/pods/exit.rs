@@ -266,10 +266,10 @@ fn status_files_are_complete() -> Result<()> {
             .expect(137)?;
         let (text, json) = app("killed")?;
         assert_eq!(text.trim_end(), "137");
-        assert_eq!(json["signal"], 9, "{json}");
+        assert_eq!(json["signal"], "SIGKILL", "{json}");
         let (text, json) = app("good")?;
         assert_eq!(text.trim_end(), "0");
-        assert_eq!(json["code"], 0, "{json}");
+        assert_eq!(json["exitCode"], 0, "{json}");
         Ok(())
     })
 }

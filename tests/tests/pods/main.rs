@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),
+        &["stage0", "stage1.aci"],
         cases.into_iter().flatten().collect(),
     )
 }
