@@ -7,8 +7,8 @@ pub mod escape;
 
 use std::fmt;
 
-/// The longest line that systemd 252 reads from a unit file (`LONG_LINE_MAX` in its source), in bytes.
-/// A longer one makes it ignore the whole file.
+/// The longest line that systemd 252 reads from a unit file (`LONG_LINE_MAX` in its source), in bytes, with its
+/// newline. A unit with a longer one does not load at all.
 pub const LINE_MAX: usize = 1024 * 1024;
 
 /// A unit: its file name and its sections in order. Keys may repeat, as in systemd.
