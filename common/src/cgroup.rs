@@ -1,6 +1,7 @@
 //! The cgroups of a pod: one in each hierarchy that the host has mounted, under the same path in all of them,
 //! because the contract has a single `subcgroup` per pod.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -123,13 +124,10 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Whether a process is in the cgroup `path` or below it, in any hierarchy.
-    pub fn populated(&self, path: &Path) -> bool {
-        self.0.iter().any(|h| {
-            subtree(&h.dir(path))
-                .iter()
-                .any(|dir| !pids(dir).is_empty())
-        })
+    /// The processes in the cgroup `path` and below it, in any hierarchy.
+    pub fn processes(&self, path: &Path) -> BTreeSet<i32> {
+        let dirs = self.0.iter().flat_map(|h| subtree(&h.dir(path)));
+        dirs.flat_map(|dir| pids(&dir)).collect()
     }
 
     /// Removes the cgroup `path` with all below it from every hierarchy. What is not there is no error.

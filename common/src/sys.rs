@@ -88,3 +88,9 @@ pub fn close_on_exec_from_3() -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// `SIGRTMIN+3`, at which systemd as PID 1 starts `halt.target` (systemd(1), "Signals").
+pub fn halt_signal() -> rustix::process::Signal {
+    // SAFETY: from SIGRTMIN to SIGRTMAX, of which there are thirty, every number is a signal of the C library's.
+    unsafe { rustix::process::Signal::from_raw_unchecked(libc::SIGRTMIN() + 3) }
+}

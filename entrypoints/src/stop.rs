@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -32,35 +33,49 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let uuid = uuid(&flags.rest)?;
     let dir = PodDir::new(".");
     let supervisor = supervisor::of_pod(&dir, &uuid)?;
+    let cgroup = pod_cgroup(&dir, &uuid)?;
     if flags.is_set("force") {
-        let cgroup = pod_cgroup(&dir, &uuid)?;
-        if let Some(cgroup) = cgroup {
-            Hierarchies::read(Path::new("/proc"))?.kill(&cgroup)?;
-        }
-        // nspawn may be in a cgroup that is not the pod's, where systemd made the pod's.
-        if let Some(supervisor) = &supervisor {
-            signal(supervisor, Signal::KILL)?;
-        }
-    } else if let Some(supervisor) = &supervisor {
-        // nspawn tells the pod's systemd to halt, which stops the apps in order.
-        signal(supervisor, Signal::TERM)?;
-    } else if let Some(cgroup) = pod_cgroup(&dir, &uuid)? {
-        if Hierarchies::read(Path::new("/proc"))?.populated(&cgroup) {
-            bail!(
-                "the pod's supervisor is gone, but processes of the pod are left: stop it with --force"
-            );
-        }
-    }
-    if let Some(supervisor) = supervisor {
-        supervisor::wait(&supervisor, None)?;
+        kill(supervisor, cgroup.as_deref())?;
+    } else {
+        halt(supervisor, cgroup.as_deref())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn signal(process: &std::os::fd::OwnedFd, signal: Signal) -> Result<()> {
+/// Has the pod's systemd stop the apps in order, and waits until the pod is gone.
+fn halt(supervisor: Option<OwnedFd>, cgroup: Option<&Path>) -> Result<()> {
+    if let Some(supervisor) = supervisor {
+        // nspawn passes it on as the signal that systemd takes for a request to halt.
+        signal(&supervisor, Signal::TERM)?;
+        supervisor::wait(&supervisor, None)?;
+    } else if let Some(cgroup) = cgroup {
+        // Whoever killed the supervisor did not kill the pod.
+        let processes = Hierarchies::read(Path::new("/proc"))?.processes(cgroup);
+        if let Some(init) = supervisor::orphaned_init(processes)? {
+            signal(&init, common::sys::halt_signal())?;
+            supervisor::wait(&init, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Kills every process of the pod.
+fn kill(supervisor: Option<OwnedFd>, cgroup: Option<&Path>) -> Result<()> {
+    if let Some(cgroup) = cgroup {
+        Hierarchies::read(Path::new("/proc"))?.kill(cgroup)?;
+    }
+    // nspawn is in a cgroup that is not the pod's where systemd made the pod's.
+    if let Some(supervisor) = supervisor {
+        signal(&supervisor, Signal::KILL)?;
+        supervisor::wait(&supervisor, None)?;
+    }
+    Ok(())
+}
+
+fn signal(process: &OwnedFd, signal: Signal) -> Result<()> {
     match pidfd_send_signal(process, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(err) => Err(err).context("signal the pod's supervisor"),
+        Err(err) => Err(err).context("signal the pod"),
     }
 }
 

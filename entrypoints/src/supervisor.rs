@@ -34,6 +34,19 @@ pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
     Ok(command.contains(&machine).then_some(pidfd))
 }
 
+/// The pod's PID 1 among the processes of its cgroup: what is left when the supervisor was killed.
+pub(crate) fn orphaned_init(processes: impl IntoIterator<Item = i32>) -> Result<Option<OwnedFd>> {
+    for pid in processes {
+        let Some(pidfd) = Pid::from_raw(pid).map(open).transpose()?.flatten() else {
+            continue;
+        };
+        if is_pod_init(pid) && !wait(&pidfd, Some(Duration::ZERO))? {
+            return Ok(Some(pidfd));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads a file that holds a pid; `None` when it is not there.
 fn pid_file(path: &std::path::Path) -> Result<Option<Pid>> {
     let content = match fs::read_to_string(path) {
