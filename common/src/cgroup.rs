@@ -56,6 +56,7 @@ impl Hierarchies {
                     let known =
                         |option: &&String| cgroups.0.iter().any(|c| c.controllers.contains(option));
                     let mut named: Vec<_> = options.filter(known).cloned().collect();
+                    named.sort();
                     if let Some(Some(name)) = mount.super_options.get("name") {
                         named.push(format!("name={name}"));
                     }

@@ -44,7 +44,12 @@ impl HostFacts {
             .next_back()
             .is_some_and(|name| name.to_string_lossy().ends_with(".service"));
         if self.system_bus && !in_service {
-            let unit = format!("machine-{}.scope", crate::unit::escape::unit_name(machine));
+            // machined names the scope its own way; without it nspawn asks systemd for one by the plain name.
+            let unit = if self.machined {
+                format!("machine-{}.scope", crate::unit::escape::unit_name(machine))
+            } else {
+                format!("{machine}.scope")
+            };
             return PodCgroup {
                 path: Path::new("/machine.slice").join(unit),
                 scope: true,
