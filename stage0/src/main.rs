@@ -1,3 +1,7 @@
-//! stage0.
+//! The stage0 command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stage0::cmd::main(std::env::args_os().collect())
+}

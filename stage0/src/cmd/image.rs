@@ -126,13 +126,16 @@ fn listed(image: &StoredImage) -> Value {
         "version": image.version(),
         "labels": labels,
         "size": image.size,
-        "imported": image.imported,
+        "imported": humantime::format_rfc3339_seconds(imported(image)).to_string(),
     })
 }
 
+fn imported(image: &StoredImage) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(image.imported)
+}
+
 fn row(image: &StoredImage) -> Vec<String> {
-    let imported = SystemTime::UNIX_EPOCH + Duration::from_secs(image.imported);
-    let age = imported.elapsed().unwrap_or_default();
+    let age = imported(image).elapsed().unwrap_or_default();
     vec![
         image.id.as_str().chars().take(SHOWN_ID).collect(),
         image.manifest.name.to_string(),

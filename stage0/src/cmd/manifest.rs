@@ -1,0 +1,173 @@
+//! Makes the pod manifest out of images and options.
+
+use anyhow::{Result, bail, ensure};
+use common::annotation;
+use common::appc::{
+    AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
+    RuntimeApp, RuntimeImage,
+};
+
+use super::options::{AppOptions, PodOptions};
+
+/// An app as the command line asks for it.
+#[derive(Debug)]
+pub(super) struct AppRequest {
+    /// The id of its image.
+    pub(super) image: ImageId,
+    /// The manifest of its image.
+    pub(super) manifest: ImageManifest,
+    /// Its options.
+    pub(super) options: AppOptions,
+    /// Further arguments for its program.
+    pub(super) args: Vec<String>,
+}
+
+/// The manifest of a pod of these apps.
+pub(super) fn pod_manifest(pod: &PodOptions, requests: &[AppRequest]) -> Result<PodManifest> {
+    let mut apps: Vec<RuntimeApp> = Vec::new();
+    for request in requests {
+        let app = runtime_app(pod, request)?;
+        if apps.iter().any(|other| other.name == app.name) {
+            bail!("two apps are called {}: give one another --name", app.name);
+        }
+        apps.push(app);
+    }
+    let manifest = PodManifest {
+        apps,
+        volumes: pod.volume.clone(),
+        ..PodManifest::default()
+    };
+    check(&manifest)?;
+    Ok(manifest)
+}
+
+/// What the specification's own rules leave to stage0.
+pub(super) fn check(manifest: &PodManifest) -> Result<()> {
+    for app in &manifest.apps {
+        for mount in &app.mounts {
+            let known = mount.app_volume.is_some()
+                || manifest.volumes.iter().any(|v| v.name == mount.volume);
+            ensure!(
+                known,
+                "app {}: mount of volume {}: there is no such volume",
+                app.name,
+                mount.volume
+            );
+        }
+    }
+    manifest.validate()?;
+    Ok(())
+}
+
+fn runtime_app(pod: &PodOptions, request: &AppRequest) -> Result<RuntimeApp> {
+    let options = &request.options;
+    let image = &request.manifest;
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => default_name(image)?,
+    };
+    Ok(RuntimeApp {
+        image: RuntimeImage {
+            name: Some(image.name.clone()),
+            id: request.image.clone(),
+            labels: image.labels.clone(),
+            extra: serde_json::Map::new(),
+        },
+        app: Some(app_section(pod, request)?),
+        read_only_root_fs: options.readonly_rootfs,
+        mounts: merge_mounts(&pod.mount, &options.mount),
+        annotations: annotations(options)?,
+        name,
+        extra: serde_json::Map::new(),
+    })
+}
+
+/// The image's own section with everything that options say in place of it.
+fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
+    let options = &request.options;
+    let mut app = match (&request.manifest.app, &options.exec) {
+        (Some(app), _) => app.clone(),
+        (None, Some(_)) => App {
+            user: "0".to_owned(),
+            group: "0".to_owned(),
+            ..App::default()
+        },
+        (None, None) => bail!(
+            "image {}: does not say what to run, and there is no --exec",
+            request.manifest.name
+        ),
+    };
+    if let Some(exec) = &options.exec {
+        app.exec = vec![exec.clone()];
+    }
+    app.exec.extend(request.args.iter().cloned());
+    if let Some(user) = &options.user {
+        app.user.clone_from(user);
+    }
+    if let Some(group) = &options.group {
+        app.group.clone_from(group);
+    }
+    if let Some(gids) = &options.supplementary_gids {
+        app.supplementary_gids.clone_from(gids);
+    }
+    if let Some(dir) = &options.working_dir {
+        app.working_directory = Some(dir.clone());
+    }
+    for variable in pod.set_env.iter().chain(&options.environment) {
+        set_variable(&mut app.environment, variable);
+    }
+    app.user_annotations
+        .extend(options.user_annotation.iter().cloned());
+    app.user_labels.extend(options.label.iter().cloned());
+    Ok(app)
+}
+
+/// The app's name by default: the last part of the image's name, with what a name may not contain turned into `-`.
+fn default_name(image: &ImageManifest) -> Result<AcName> {
+    let full = image.name.as_str();
+    let last = full.rsplit('/').next().unwrap_or(full);
+    let words: Vec<&str> = last
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    match words.join("-").to_ascii_lowercase().parse() {
+        Ok(name) => Ok(name),
+        Err(_) => bail!("image {full}: gives no name for its app: use --name"),
+    }
+}
+
+/// Of two mounts at one path the app's own counts.
+fn merge_mounts(pod: &[Mount], app: &[Mount]) -> Vec<Mount> {
+    let hidden = |mount: &&Mount| !app.iter().any(|own| own.path == mount.path);
+    pod.iter().filter(hidden).chain(app).cloned().collect()
+}
+
+fn set_variable(environment: &mut Vec<EnvironmentVariable>, variable: &EnvironmentVariable) {
+    match environment.iter_mut().find(|v| v.name == variable.name) {
+        Some(old) => old.value.clone_from(&variable.value),
+        None => environment.push(variable.clone()),
+    }
+}
+
+/// The annotations that the user gives, and those that stand for the modes of the streams.
+fn annotations(options: &AppOptions) -> Result<Vec<Annotation>> {
+    let mut annotations = options.annotation.clone();
+    for (name, mode) in [
+        (annotation::STDIN, &options.stdin),
+        (annotation::STDOUT, &options.stdout),
+        (annotation::STDERR, &options.stderr),
+    ] {
+        let Some(mode) = mode else { continue };
+        annotations.retain(|a| a.name.as_str() != name);
+        annotations.push(Annotation {
+            name: name.parse()?,
+            value: mode.clone(),
+            extra: serde_json::Map::new(),
+        });
+    }
+    Ok(annotations)
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

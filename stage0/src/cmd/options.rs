@@ -1,0 +1,170 @@
+//! Options of `run`, `prepare` and `run-prepared`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser};
+use common::appc::{AcName, Annotation, EnvironmentVariable, Mount, Volume};
+
+use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network};
+
+/// What `prepare` and `run` know about the pod.
+#[derive(Debug, Args)]
+pub(super) struct PodOptions {
+    /// Storage: NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL] or
+    /// NAME,kind=empty[,mode=MODE][,uid=UID][,gid=GID]
+    #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
+    pub(super) volume: Vec<Volume>,
+    /// Mount a volume in every app: volume=NAME,target=/PATH
+    #[arg(long, value_name = "MOUNT", value_parser = values::mount)]
+    pub(super) mount: Vec<Mount>,
+    /// A variable for every app; --environment of an app goes first
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::environment)]
+    pub(super) set_env: Vec<EnvironmentVariable>,
+    /// Run the pod of this manifest, whose images must be in the store
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["volume", "mount", "set_env", "port"])]
+    pub(super) pod_manifest: Option<PathBuf>,
+    /// Copy the root file systems in place of mounting overlays
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) no_overlay: bool,
+    /// Write the pod's UUID to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) uuid_file_save: Option<PathBuf>,
+    /// Not supported yet: forward a port of the host
+    #[arg(long, value_name = "NAME:PORT", value_parser = values::port)]
+    pub(super) port: Vec<String>,
+    /// Not supported yet: run in a user namespace
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = values::private_users)]
+    pub(super) private_users: Option<String>,
+}
+
+/// What `run` and `run-prepared` know about the pod.
+#[derive(Debug, Args)]
+pub(super) struct RunOptions {
+    /// The network: host, or none (loopback only); others are not supported yet
+    #[arg(long, value_name = "NET", num_args = 0..=1, require_equals = true, default_missing_value = "default",
+          default_value = "none", value_parser = values::network)]
+    pub(super) net: Network,
+    /// The host name; rkt-UUID by default
+    #[arg(long, value_name = "NAME")]
+    pub(super) hostname: Option<String>,
+    /// A name server for the apps' resolv.conf, or host (the host's file), or none (no file)
+    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = values::dns)]
+    pub(super) dns: Vec<Dns>,
+    /// The domain for the apps' resolv.conf
+    #[arg(long, value_name = "DOMAIN")]
+    pub(super) dns_domain: Option<String>,
+    /// A search domain for the apps' resolv.conf
+    #[arg(long, value_name = "DOMAIN", value_delimiter = ',')]
+    pub(super) dns_search: Vec<String>,
+    /// An option for the apps' resolv.conf
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub(super) dns_opt: Vec<String>,
+    /// A line for the apps' hosts file: IP=NAME[,NAME…], or host (the host's file)
+    #[arg(long, value_name = "IP=NAME", value_parser = values::hosts_entry)]
+    pub(super) hosts_entry: Vec<HostsEntry>,
+    /// Connect the only app of the pod to the terminal
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) interactive: bool,
+    /// The IPC namespace
+    #[arg(long, value_name = "MODE")]
+    pub(super) ipc: Option<Ipc>,
+    /// Go without protections: capabilities, paths, seccomp, all; or image or none, which change nothing, because
+    /// signatures of images are never checked and digests always are
+    #[arg(long, value_name = "LIST", default_value = "none", value_parser = values::insecure)]
+    pub(super) insecure_options: Insecure,
+}
+
+/// Options of one app, after its image.
+#[derive(Debug, Default, Parser)]
+#[command(
+    no_binary_name = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(super) struct AppOptions {
+    /// The app's name; by default from the image's name
+    #[arg(long)]
+    pub(super) name: Option<AcName>,
+    /// The program, in place of the image's
+    #[arg(long, value_name = "PATH")]
+    pub(super) exec: Option<String>,
+    /// The user: a name, a number, or a path whose owner it is
+    #[arg(long)]
+    pub(super) user: Option<String>,
+    /// The group: a name, a number, or a path whose group it is
+    #[arg(long)]
+    pub(super) group: Option<String>,
+    /// Further groups
+    #[arg(long, value_name = "GID,…", value_delimiter = ',')]
+    pub(super) supplementary_gids: Option<Vec<u32>>,
+    /// The directory to start in
+    #[arg(long, value_name = "PATH")]
+    pub(super) working_dir: Option<String>,
+    /// A variable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::environment)]
+    pub(super) environment: Vec<EnvironmentVariable>,
+    /// Mount a volume: volume=NAME,target=/PATH
+    #[arg(long, value_name = "MOUNT", value_parser = values::mount)]
+    pub(super) mount: Vec<Mount>,
+    /// Keep the app from writing to its root file system
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) readonly_rootfs: bool,
+    /// Where standard input comes from: null (default) or interactive; others are not supported yet
+    #[arg(long, value_name = "MODE", value_parser = values::input)]
+    pub(super) stdin: Option<String>,
+    /// Where standard output goes: log (default), null or interactive; others are not supported yet
+    #[arg(long, value_name = "MODE", value_parser = values::output)]
+    pub(super) stdout: Option<String>,
+    /// Where standard error goes: log (default), null or interactive; others are not supported yet
+    #[arg(long, value_name = "MODE", value_parser = values::output)]
+    pub(super) stderr: Option<String>,
+    /// An annotation of the app in the pod manifest
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::annotation)]
+    pub(super) annotation: Vec<Annotation>,
+    /// Metadata of your own
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    pub(super) user_annotation: Vec<(String, String)>,
+    /// A label of your own
+    #[arg(long, alias = "user-label", value_name = "NAME=VALUE", value_parser = values::pair)]
+    pub(super) label: Vec<(String, String)>,
+    #[command(flatten)]
+    isolators: Isolators,
+}
+
+/// Options that the stage1 cannot keep yet.
+#[derive(Debug, Default, Args)]
+struct Isolators {
+    /// Not enforced yet
+    #[arg(long, value_name = "CAP,…", value_parser = values::isolator)]
+    caps_retain: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "CAP,…", value_parser = values::isolator)]
+    caps_remove: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "FILTER", value_parser = values::isolator)]
+    seccomp: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "BYTES", value_parser = values::isolator)]
+    memory: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "CPUS", value_parser = values::isolator)]
+    cpu: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "SHARES", value_parser = values::isolator)]
+    cpu_shares: Option<String>,
+    /// Not enforced yet
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true, value_parser = values::isolator)]
+    oom_score_adj: Option<String>,
+}
+
+/// The help for the options of an app.
+pub(super) fn app_help() -> String {
+    use clap::CommandFactory as _;
+    let mut command =
+        AppOptions::command().help_template("App options, after their image:\n{options}");
+    command.render_help().to_string()
+}

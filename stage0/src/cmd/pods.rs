@@ -1,0 +1,198 @@
+//! Commands that look at pods: `list`, `status`, `cat-manifest`; and `stop`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use common::annotation::entrypoint;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use super::output::{Format, print, print_json, print_table};
+use crate::notice::warn;
+use crate::pod::entrypoint::Stage1;
+use crate::pod::report::{Report, manifest_text};
+use crate::pod::{State, wait};
+
+/// Options of `list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Leave out the line with the names of the columns
+    #[arg(long)]
+    no_legend: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The pod: its UUID, or a unique beginning of it
+    uuid: String,
+    /// Wait until the pod has ended
+    #[arg(long)]
+    wait: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Options of `cat-manifest`.
+#[derive(Debug, Args)]
+pub(super) struct CatManifest {
+    /// The pod: its UUID, or a unique beginning of it
+    uuid: String,
+}
+
+/// Options of `stop`.
+#[derive(Debug, Args)]
+pub(super) struct Stop {
+    /// The pods: their UUIDs, or unique beginnings of them
+    #[arg(required = true)]
+    uuids: Vec<String>,
+    /// Kill at once instead of stopping in order
+    #[arg(long)]
+    force: bool,
+}
+
+impl List {
+    pub(super) fn execute(self, context: &Context) -> Result<()> {
+        let mut reports = Vec::new();
+        for uuid in context.pods.uuids()? {
+            // It may have been removed since.
+            if let Some(seen) = context.pods.look(&uuid, &context.proc)? {
+                reports.push(Report::of(&seen, &context.proc));
+            }
+        }
+        reports.sort_by(|a, b| (a.created, &a.uuid).cmp(&(b.created, &b.uuid)));
+        match self.format {
+            Format::Json => print_json(&reports.iter().map(listed).collect::<Vec<_>>()),
+            Format::Text => {
+                let header = ["UUID", "APP", "IMAGE", "STATE", "CREATED", "STARTED"];
+                let header: &[&str] = if self.no_legend { &[] } else { &header };
+                print_table(header, reports.iter().flat_map(rows))
+            }
+        }
+    }
+}
+
+/// A pod in the list for programs: what `status` shows, with its UUID and its apps.
+fn listed(report: &Report) -> Value {
+    let mut pod = Map::new();
+    pod.insert("uuid".into(), report.uuid.as_str().into());
+    pod.append(&mut report.fields());
+    let apps = report.apps.iter();
+    pod.insert(
+        "apps".into(),
+        apps.map(|app| json!({"name": app.name, "image": app.image}))
+            .collect(),
+    );
+    pod.into()
+}
+
+/// A pod in the list for people: a row for each app, and the pod's own cells in the first of them only.
+fn rows(report: &Report) -> Vec<Vec<String>> {
+    let fields = report.fields();
+    let of_pod = |name: &str| {
+        let text = fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        text.to_owned()
+    };
+    let app = |at: usize| {
+        let app = report.apps.get(at);
+        let name = app.map(|app| app.name.clone()).unwrap_or_default();
+        let image = app.and_then(|app| app.image.clone()).unwrap_or_default();
+        (name, image)
+    };
+    (0..report.apps.len().max(1))
+        .map(|at| {
+            let (name, image) = app(at);
+            match at {
+                0 => vec![
+                    report.uuid.to_string(),
+                    name,
+                    image,
+                    of_pod("state"),
+                    of_pod("created"),
+                    of_pod("started"),
+                ],
+                _ => vec![String::new(), name, image],
+            }
+        })
+        .collect()
+}
+
+impl Status {
+    pub(super) fn execute(self, context: &Context) -> Result<()> {
+        let uuid = context.pods.find(&self.uuid)?;
+        let seen = match self.wait {
+            true => wait::until_ended(&context.pods, &uuid, &context.proc)?,
+            false => context.pods.see(&uuid, &context.proc)?,
+        };
+        let fields = Report::of(&seen, &context.proc).fields();
+        match self.format {
+            Format::Json => print_json(&fields),
+            Format::Text => print(
+                fields
+                    .iter()
+                    .map(|(name, value)| match value {
+                        Value::String(text) => format!("{name}={text}\n"),
+                        other => format!("{name}={other}\n"),
+                    })
+                    .collect::<String>(),
+            ),
+        }
+    }
+}
+
+impl CatManifest {
+    pub(super) fn execute(self, context: &Context) -> Result<()> {
+        let uuid = context.pods.find(&self.uuid)?;
+        let seen = context.pods.see(&uuid, &context.proc)?;
+        print(manifest_text(&seen.pod.files())?)
+    }
+}
+
+impl Stop {
+    pub(super) fn execute(self, context: &Context) -> Result<()> {
+        each(&self.uuids, |uuid| self.stop(context, uuid))
+    }
+
+    fn stop(&self, context: &Context, uuid: &str) -> Result<()> {
+        let uuid = context.pods.find(uuid)?;
+        let seen = context.pods.see(&uuid, &context.proc)?;
+        if seen.state != State::Running {
+            bail!("stop pod {uuid}: it is {}", seen.state.as_str());
+        }
+        let dir = context.pods.dir(seen.pod.place, &uuid);
+        let mut command = Stage1::of(&dir)?.command(&dir, entrypoint::STOP)?;
+        if self.force {
+            command.arg("--force");
+        }
+        if context.debug {
+            command.arg("--debug");
+        }
+        command.arg(uuid.as_str());
+        let status = command
+            .status()
+            .with_context(|| format!("execute {}", Path::new(command.get_program()).display()))?;
+        if !status.success() {
+            bail!("stop pod {uuid}: stop entrypoint of its stage1: {status}");
+        }
+        print(format!("{uuid}\n"))
+    }
+}
+
+/// Does something to each of several pods, and fails when one fails, after all.
+pub(super) fn each(uuids: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    let mut failed = None;
+    for uuid in uuids {
+        if let Err(err) = act(uuid) {
+            // The last one is told by the caller.
+            if let Some(earlier) = failed.replace(err) {
+                warn(format_args!("{earlier:#}"));
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}

@@ -1,0 +1,99 @@
+//! Options that rkt's users know and that are not supported yet: each fails and says so; none is taken and ignored.
+
+use anyhow::{Result, bail};
+
+use super::Network;
+
+/// `--caps-retain`, `--memory` and the like: the stage1 does not enforce isolators yet.
+pub(crate) fn isolator(_: &str) -> Result<String> {
+    bail!("isolators are not enforced yet, so none can be asked for")
+}
+
+/// `--port`.
+pub(crate) fn port(_: &str) -> Result<String> {
+    bail!("forwarding ports is not supported yet; with --net=host apps listen on the host's ports")
+}
+
+/// `--private-users`.
+pub(crate) fn private_users(_: &str) -> Result<String> {
+    bail!("pods with a user namespace are not supported yet")
+}
+
+/// `--net`: only the networks that need no plugin.
+pub(crate) fn network(text: &str) -> Result<Network> {
+    match text {
+        "host" => Ok(Network::Host),
+        "none" => Ok(Network::None),
+        _ => bail!("network {text:?} is not supported yet: only host and none are"),
+    }
+}
+
+/// `--stdin`: where an app's standard input comes from.
+pub(crate) fn input(mode: &str) -> Result<String> {
+    stream(mode, &["null", "interactive"])
+}
+
+/// `--stdout` and `--stderr`: where an app's output goes.
+pub(crate) fn output(mode: &str) -> Result<String> {
+    stream(mode, &["log", "null", "interactive"])
+}
+
+fn stream(mode: &str, known: &[&str]) -> Result<String> {
+    match mode {
+        _ if known.contains(&mode) => Ok(mode.to_owned()),
+        "stream" | "tty" => bail!("{mode}: attaching to streams is not supported yet"),
+        _ => bail!("{mode:?}: must be one of {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        assert_eq!(network("host").unwrap(), Network::Host);
+        assert_eq!(network("none").unwrap(), Network::None);
+        for text in ["default", "host,none", "", "none:IP=1.2.3.4"] {
+            assert_eq!(
+                network(text).unwrap_err().to_string(),
+                format!("network {text:?} is not supported yet: only host and none are")
+            );
+        }
+    }
+
+    #[test]
+    fn streams() {
+        assert_eq!(input("null").unwrap(), "null");
+        assert_eq!(output("log").unwrap(), "log");
+        for (result, expected) in [
+            (input("log"), "\"log\": must be one of null, interactive"),
+            (output(""), "\"\": must be one of log, null, interactive"),
+            (
+                input("stream"),
+                "stream: attaching to streams is not supported yet",
+            ),
+            (
+                output("tty"),
+                "tty: attaching to streams is not supported yet",
+            ),
+        ] {
+            assert_eq!(result.unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn everything_else_fails() {
+        for error in [
+            isolator("64M").unwrap_err(),
+            port("80-tcp:8080").unwrap_err(),
+            private_users("true").unwrap_err(),
+        ] {
+            let text = error.to_string();
+            assert!(
+                text.contains("not supported yet") || text.contains("not enforced yet"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Values of options, in rkt's spelling.
+
+mod dns;
+mod environment;
+mod later;
+mod run;
+mod volume;
+
+pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
+pub(crate) use environment::{annotation, environment, pair};
+pub(crate) use later::{input, isolator, network, output, port, private_users};
+pub(crate) use run::{Insecure, Ipc, Network, insecure};
+pub(crate) use volume::{mount, volume};
+
+/// The `KEY=VALUE` elements of a comma-separated list.
+fn fields(list: &str) -> impl Iterator<Item = anyhow::Result<(&str, &str)>> {
+    list.split(',').map(|field| match field.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key, value)),
+        _ => Err(anyhow::anyhow!("{field:?}: must be KEY=VALUE")),
+    })
+}

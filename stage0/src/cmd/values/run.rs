@@ -1,0 +1,102 @@
+//! Options that only the run of a pod knows.
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+/// The pod's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// The host's.
+    Host,
+    /// Loopback only.
+    None,
+}
+
+impl Network {
+    /// As the run entrypoint spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The pod's IPC namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ipc {
+    /// As the stage1 sees fit.
+    Auto,
+    /// Its own.
+    Private,
+    /// The host's.
+    Parent,
+}
+
+impl Ipc {
+    /// As the run entrypoint spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Private => "private",
+            Self::Parent => "parent",
+        }
+    }
+}
+
+/// Protections to go without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Insecure {
+    /// No limit to the capabilities of apps.
+    pub(crate) capabilities: bool,
+    /// No paths hidden from apps or made read-only for them.
+    pub(crate) paths: bool,
+    /// No seccomp filter.
+    pub(crate) seccomp: bool,
+}
+
+/// A comma-separated list of protections.
+pub(crate) fn insecure(text: &str) -> Result<Insecure> {
+    let mut insecure = Insecure::default();
+    for word in text.split(',') {
+        match word {
+            // Signatures of images are never checked, digests always: there is nothing to turn off.
+            "none" | "image" => {}
+            "capabilities" => insecure.capabilities = true,
+            "paths" => insecure.paths = true,
+            "seccomp" => insecure.seccomp = true,
+            "all" => {
+                insecure = Insecure {
+                    capabilities: true,
+                    paths: true,
+                    seccomp: true,
+                };
+            }
+            _ => bail!("{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all)"),
+        }
+    }
+    Ok(insecure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insecure_options() {
+        let shown = |text| insecure(text).map(|i| (i.capabilities, i.paths, i.seccomp));
+        assert_eq!(shown("none").unwrap(), (false, false, false));
+        assert_eq!(shown("image").unwrap(), (false, false, false));
+        assert_eq!(shown("image,seccomp").unwrap(), (false, false, true));
+        assert_eq!(shown("paths,capabilities").unwrap(), (true, true, false));
+        assert_eq!(shown("all").unwrap(), (true, true, true));
+        for (text, word) in [("", ""), ("tls", "tls"), ("image,", "")] {
+            assert_eq!(
+                insecure(text).unwrap_err().to_string(),
+                format!(
+                    "{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all)"
+                )
+            );
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Lays out a pod directory.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use common::appc::{ImageId, PodManifest, Uuid};
+use common::pod::{PodDir, StageRoot};
+use common::root::Root;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::delete::delete_tree;
+use super::lock::Lock;
+use super::overlay::Layers;
+use super::undo::Undo;
+use super::{Place, Pods};
+use crate::store::Store;
+use crate::whole;
+
+/// What to prepare.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// The pod's manifest.
+    pub manifest: &'a PodManifest,
+    /// The image of the stage1.
+    pub stage1: &'a ImageId,
+    /// Whether the roots are overlays, else plain copies.
+    pub overlay: bool,
+}
+
+/// A pod that can be run.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The lock on its directory.
+    pub lock: Lock,
+}
+
+/// Makes a pod. A failure leaves nothing of it.
+pub fn prepare(pods: &Pods, store: &Store, order: &Order<'_>) -> Result<Prepared> {
+    let (uuid, lock) = pods.create()?;
+    let mut undo = Undo::default();
+    undo.push(|| {
+        // Where it is depends on how far it came.
+        let mut places = Place::ALL.into_iter();
+        places.try_for_each(|place| delete_tree(pods.dir(place, &uuid).path()))
+    });
+    let pod = pods.rename(&uuid, Place::Embryo, Place::Prepare)?;
+    fill(&pod, store, order).with_context(|| format!("prepare pod {uuid}"))?;
+    pods.rename(&uuid, Place::Prepare, Place::Prepared)?;
+    undo.keep();
+    Ok(Prepared { uuid, lock })
+}
+
+fn fill(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
+    touch(&pod.created())?;
+    touch(&pod.manifest_lock())?;
+    whole::write(&pod.manifest(), &order.manifest.to_json())?;
+    stage1(pod, store, order)?;
+    for app in &order.manifest.apps {
+        let name = app.name.as_str();
+        let image = &app.image.id;
+        make_dir(&pod.app_info(name))?;
+        let manifest = store.manifest(image)?;
+        whole::write(&pod.app_image_manifest(name), &manifest.to_json())?;
+        if order.overlay {
+            let tree = store.render(image)?;
+            let id = tree.id.to_string();
+            Layers::of(pod, &id, Some(name)).make(&tree.rootfs)?;
+            whole::write(&pod.app_tree_id(name), id.as_bytes())?;
+        } else {
+            let root = pod.stage_root();
+            make_dir(&root.app(name))?;
+            store.render_to(image, &root.app_root(name))?;
+            complete_app(pod, &root, name)?;
+        }
+    }
+    if order.overlay {
+        touch(&pod.overlay_prepared())?;
+    }
+    Ok(())
+}
+
+fn stage1(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
+    let root = pod.stage_root();
+    make_dir(root.path().parent().unwrap_or(root.path()))?;
+    let manifest = store.manifest(order.stage1)?;
+    whole::write(&pod.stage1_manifest(), &manifest.to_json())?;
+    if !order.overlay {
+        return store.render_to(order.stage1, root.path());
+    }
+    let tree = store.render(order.stage1)?;
+    let id = tree.id.to_string();
+    Layers::of(pod, &id, None).make(&tree.rootfs)?;
+    make_dir(root.path())?;
+    whole::write(&pod.stage1_tree_id(), id.as_bytes())
+}
+
+/// Puts beside and into the root of an app what stage0 owes it: its image manifest, and `/etc/mtab`.
+pub fn complete_app(pod: &PodDir, root: &StageRoot, app: &str) -> Result<()> {
+    let (from, to) = (pod.app_image_manifest(app), root.app_manifest(app));
+    fs::copy(&from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    let app_root = root.app_root(app);
+    add_mtab(&app_root).with_context(|| format!("make etc/mtab in {}", app_root.display()))
+}
+
+/// Programs look for what is mounted in `/etc/mtab`: an image without one gets the link that distributions have.
+fn add_mtab(app_root: &Path) -> Result<()> {
+    let etc = Root::open(app_root)?.make_dir(Path::new("/etc"))?;
+    match rustix::fs::statat(&etc, c"mtab", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => Ok(rustix::fs::symlinkat("../proc/self/mounts", &etc, c"mtab")?),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Makes a directory that everybody may look into: apps walk through some of them.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+        .with_context(|| format!("make {}", dir.display()))
+}
+
+fn touch(file: &Path) -> Result<()> {
+    fs::write(file, "").with_context(|| format!("write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn mtab_is_added_where_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        add_mtab(dir.path()).unwrap();
+        let mtab = dir.path().join("etc/mtab");
+        assert_eq!(
+            fs::read_link(&mtab).unwrap(),
+            Path::new("../proc/self/mounts")
+        );
+        fs::remove_file(&mtab).unwrap();
+        symlink("/no/where", &mtab).unwrap();
+        add_mtab(dir.path()).unwrap();
+        assert_eq!(fs::read_link(&mtab).unwrap(), Path::new("/no/where"));
+    }
+
+    #[test]
+    fn mtab_stays_inside_of_the_image() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("etc")).unwrap();
+        add_mtab(dir.path()).unwrap();
+        assert!(!outside.path().join("mtab").is_symlink());
+        let inside = dir.path().join(outside.path().strip_prefix("/").unwrap());
+        assert!(inside.join("mtab").is_symlink());
+    }
+}

@@ -1,0 +1,106 @@
+//! The processes of a running pod.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use common::cgroup::Hierarchies;
+use common::pod::PodDir;
+use procfs::process::Process;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The processes in the pod's cgroup. A pod whose start never came so far has none.
+pub fn of_pod(pod: &PodDir, proc: &Path) -> BTreeSet<i32> {
+    let Ok(cgroup) = fs::read_to_string(pod.subcgroup()) else {
+        return BTreeSet::new();
+    };
+    // The root cgroup cannot be a pod's: everything lives below it.
+    if cgroup.trim_matches('/').is_empty() {
+        return BTreeSet::new();
+    }
+    Hierarchies::read(proc)
+        .map(|hierarchies| hierarchies.processes(Path::new(&cgroup)))
+        .unwrap_or_default()
+}
+
+/// The pid of the pod's PID 1, for a pod whose lock is held. `None` while it starts, and when what the files say is stale.
+pub fn pid_one(pod: &PodDir, proc: &Path) -> Option<i32> {
+    match (read_pid(&pod.pid()), read_pid(&pod.ppid())) {
+        (Some(pid), _) => checked(pid, proc),
+        (None, Some(parent)) => {
+            let parent_fd = pidfd_open(Pid::from_raw(parent)?, PidfdFlags::empty()).ok()?;
+            let children = process(parent, proc).ok()?.task_main_thread().ok()?;
+            let children = children.children().ok()?;
+            let [child] = children[..] else { return None };
+            let pid = checked(i32::try_from(child).ok()?, proc)?;
+            // Still the same parent, so what was read is its child.
+            is_running(&parent_fd).then_some(pid)
+        }
+        (None, None) => None,
+    }
+}
+
+/// `pid` if it is the PID 1 of a PID namespace.
+fn checked(pid: i32, proc: &Path) -> Option<i32> {
+    let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let status = process(pid, proc).ok()?.status().ok()?;
+    let namespaces = status.nspid?;
+    let first = namespaces.len() > 1 && namespaces.last() == Some(&1);
+    (first && is_running(&fd)).then_some(pid)
+}
+
+fn process(pid: i32, proc: &Path) -> Result<Process> {
+    Ok(Process::new_with_root(proc.join(pid.to_string()))?)
+}
+
+fn read_pid(file: &Path) -> Option<i32> {
+    let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+/// Whether a process lives: its pidfd becomes readable when it ends.
+fn is_running(pidfd: &rustix::fd::OwnedFd) -> bool {
+    let mut fds = [rustix::event::PollFd::new(
+        pidfd,
+        rustix::event::PollFlags::IN,
+    )];
+    let now = rustix::event::Timespec::default();
+    rustix::event::poll(&mut fds, Some(&now)) == Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod_with(file: &str, content: &str) -> (tempfile::TempDir, PodDir) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(file), content).unwrap();
+        let pod = PodDir::new(dir.path());
+        (dir, pod)
+    }
+
+    #[test]
+    fn stale_pids_are_not_believed() {
+        let own = std::process::id().to_string();
+        for (file, content) in [
+            ("ppid", own.as_str()),
+            ("pid", own.as_str()),
+            ("ppid", "x"),
+            ("pid", "-1"),
+            ("ppid", "0"),
+            ("pid", "2147483647"),
+        ] {
+            let (_dir, pod) = pod_with(file, content);
+            assert_eq!(pid_one(&pod, Path::new("/proc")), None, "{file}={content}");
+        }
+    }
+
+    #[test]
+    fn nothing_lives_in_a_cgroup_that_is_not_there() {
+        for cgroup in ["/no-such-pod", "/", ""] {
+            let (_dir, pod) = pod_with("subcgroup", cgroup);
+            assert!(of_pod(&pod, Path::new("/proc")).is_empty(), "{cgroup:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Waits until a pod has ended.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use common::appc::Uuid;
+use common::pod::PodDir;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify;
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::state::{Pod, Seen, State};
+use super::{Pods, lock, process};
+
+/// Waits until the pod `uuid` does not run and will not, and returns it then.
+pub fn until_ended(pods: &Pods, uuid: &Uuid, proc: &Path) -> Result<Seen> {
+    loop {
+        let seen = pods.see(uuid, proc)?;
+        let pod = &seen.pod;
+        match seen.state {
+            State::Exited | State::Aborted | State::Deleting => return Ok(seen),
+            State::Preparing => lock::wait_until_free(pod)?,
+            State::Running => {
+                lock::wait_until_free(pod)?;
+                until_empty(&pod.files(), proc)?;
+            }
+            State::Embryo | State::Prepared => until_moved(pods, pod)?,
+        }
+    }
+}
+
+/// Waits until the directory of the pod is moved or deleted.
+fn until_moved(pods: &Pods, pod: &Pod) -> Result<()> {
+    use inotify::{CreateFlags, WatchFlags};
+    let watch = inotify::init(CreateFlags::CLOEXEC).context("watch the pod directory")?;
+    let dir = pods.dir(pod.place, &pod.uuid);
+    let events = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
+    match inotify::add_watch(&watch, dir.path(), events) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        other => other.with_context(|| format!("watch {}", dir.path().display()))?,
+    };
+    // It may have moved before the watch was there.
+    if !pod.is_in_place(pods)? {
+        return Ok(());
+    }
+    wait_for(&watch)
+}
+
+/// Waits for the processes in the pod's cgroup, where a killed supervisor's parent has left some.
+fn until_empty(pod: &PodDir, proc: &Path) -> Result<()> {
+    for pid in process::of_pod(pod, proc) {
+        let pid = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        // An error means that it has ended since.
+        if let Some(Ok(process)) = pid {
+            wait_for(&process)?;
+        }
+    }
+    Ok(())
+}
+
+fn wait_for(fd: &rustix::fd::OwnedFd) -> Result<()> {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    match retry_on_intr(|| poll(&mut fds, None)).context("wait for the pod")? {
+        0 => bail!("wait for the pod: poll ended without an event"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::Place;
+    use super::super::lock::Lock;
+    use super::*;
+
+    const UUID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+
+    #[test]
+    fn follows_a_pod_to_its_end() {
+        let data = tempfile::tempdir().unwrap();
+        let pods = Pods::new(data.path());
+        let uuid: Uuid = UUID.parse().unwrap();
+        for place in Place::ALL {
+            fs::create_dir_all(pods.folder(place)).unwrap();
+        }
+        let dir = pods.dir(Place::Prepared, &uuid);
+        fs::create_dir_all(dir.path()).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let waiting = (pods.clone(), uuid.clone());
+        let thread = thread::spawn(move || {
+            let (pods, uuid) = waiting;
+            let seen = until_ended(&pods, &uuid, Path::new("/proc")).unwrap();
+            sender.send(seen.state).unwrap();
+        });
+        let lock = Lock::exclusive(dir.path()).unwrap();
+        pods.rename(&uuid, Place::Prepared, Place::Run).unwrap();
+        assert!(receiver.try_recv().is_err());
+        drop(lock);
+        assert_eq!(receiver.recv().unwrap(), State::Exited);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_pod_that_is_removed_is_not_waited_for() {
+        let data = tempfile::tempdir().unwrap();
+        let pods = Pods::new(data.path());
+        let error = until_ended(&pods, &UUID.parse().unwrap(), Path::new("/proc")).unwrap_err();
+        assert_eq!(error.to_string(), format!("find pod {UUID}: there is none"));
+    }
+}
