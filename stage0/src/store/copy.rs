@@ -93,7 +93,11 @@ fn metadata(stat: &Stat, file: Option<impl AsFd>) -> Result<Metadata> {
     })
 }
 
-fn attributes(file: impl AsFd) -> Result<Vec<(CString, Vec<u8>)>> {
+/// An extended attribute: its name and value.
+pub(super) type Attribute = (CString, Vec<u8>);
+
+/// The extended attributes of an open file that belong to the image, in order.
+pub(super) fn attributes(file: impl AsFd) -> Result<Vec<Attribute>> {
     let mut names = vec![0; 1 << 16];
     let length = match fs::flistxattr(&file, &mut names[..]) {
         Err(rustix::io::Errno::OPNOTSUPP) => 0,
@@ -113,5 +117,6 @@ fn attributes(file: impl AsFd) -> Result<Vec<(CString, Vec<u8>)>> {
             attributes.push((name, value));
         }
     }
+    attributes.sort();
     Ok(attributes)
 }

@@ -1,7 +1,7 @@
 //! Taking images into the store.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -116,7 +116,7 @@ impl Store {
         let progress = Progress::bytes("copying", size);
         let mut hashed = HashingReader::new(progress.wrap(reader), &algorithm)?;
         io::copy(&mut hashed, &mut file)?;
-        file.flush()?;
+        file.as_file().sync_all()?;
         let (digest, size) = hashed.finish()?;
         if let Some(expected) = expected.digest {
             digest::check(&digest, expected)?;
@@ -136,7 +136,6 @@ impl Store {
         manifest: &[u8],
         scratch: Scratch,
     ) -> Result<()> {
-        scratch.sync()?;
         for layer in &layers {
             let target = self.layout.blob(&layer.blob);
             let staged = scratch.path().join(layer.blob.digest());

@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use common::appc::ImageId;
 use oci_spec::image::Digest;
-use rustix::fs::{FlockOperation, flock, syncfs};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::delete;
@@ -173,11 +172,10 @@ impl Scratch {
         &self.path
     }
 
-    /// Moves the directory to `target`, in one step, once all of it is on the disk. That `target` is there
-    /// already is no error: then it is the same.
+    /// Moves the directory to `target`, in one step. That `target` is there already is no error: then it
+    /// is the same.
     pub(super) fn publish(self, target: &Path) -> Result<()> {
         let context = || format!("move {} to {}", self.path.display(), target.display());
-        self.sync()?;
         match fs::rename(&self.path, target) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -189,11 +187,6 @@ impl Scratch {
     pub(super) fn remove(self) -> io::Result<()> {
         let name = self.path.file_name().unwrap_or(OsStr::new(""));
         Ok(delete::all(&self.parent, name)?)
-    }
-
-    /// Writes what is in the directory to the disk.
-    pub(super) fn sync(&self) -> Result<()> {
-        syncfs(self.parent.as_fd()).with_context(|| format!("sync {}", self.path.display()))
     }
 }
 

@@ -6,7 +6,7 @@
 //! DIR/store/images/ID/manifest      the appc image manifest
 //! DIR/store/images/ID/image.json    which blobs make up the image, and when it was imported
 //! DIR/store/trees/ID/rootfs         a rendered root file system, an overlay's lower layer
-//! DIR/store/trees/ID/tree.json      which images it was rendered from
+//! DIR/store/trees/ID/tree.json      what it was rendered from, and its digest
 //! DIR/store/tmp                     what is being made; moved to its place when it is whole
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 mod copy;
 mod delete;
+mod fingerprint;
 mod import;
 mod layout;
 mod progress;

@@ -1,6 +1,7 @@
 //! What the store keeps about an image.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -43,7 +44,12 @@ impl Record {
         let record = serde_json::to_vec_pretty(self)?;
         for (name, content) in [(RECORD, &record[..]), (MANIFEST, manifest)] {
             let path = directory.join(name);
-            fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+            let write = || {
+                let mut file = File::create(&path)?;
+                file.write_all(content)?;
+                file.sync_all()
+            };
+            write().with_context(|| format!("write {}", path.display()))?;
         }
         Ok(())
     }

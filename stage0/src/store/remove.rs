@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -17,27 +18,32 @@ impl Store {
         self.layout.alone(|| {
             let manifest = self.manifest(id)?;
             let mut trees = self.rendered()?;
-            trees.retain(|(_, images)| images.contains(id));
-            for (tree, _) in &trees {
-                if in_use(tree)? {
+            trees.retain(|(_, images)| images.contains(id) || images.is_empty());
+            for (tree, images) in &trees {
+                if !images.is_empty() && in_use(tree)? {
                     bail!("image {} ({id}): a pod uses it", manifest.name);
                 }
             }
             // The record first: without it there is no image, whatever is left of it.
             self.discard(&self.layout.image(id))?;
-            for (tree, _) in trees {
-                self.discard(&self.layout.tree(&tree))?;
+            for (tree, images) in trees {
+                if !images.is_empty() || !in_use(&tree)? {
+                    self.discard(&self.layout.tree(&tree))?;
+                }
             }
             self.remove_unused_blobs()
         })
     }
 
-    /// Removes a directory of the store.
-    fn discard(&self, path: &Path) -> Result<()> {
+    /// Removes a directory of the store, if it is there.
+    pub(super) fn discard(&self, path: &Path) -> Result<()> {
         let context = || format!("remove {}", path.display());
         let scratch = self.layout.scratch()?;
         // Out of sight in one step; what is left of it if we die now is unfinished business.
-        fs::rename(path, scratch.path().join("discarded")).with_context(context)?;
+        match fs::rename(path, scratch.path().join("discarded")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => other.with_context(context)?,
+        }
         scratch.remove().with_context(context)
     }
 

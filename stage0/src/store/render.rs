@@ -7,11 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use common::appc::{ImageId, ImageManifest};
-use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use super::record::{Layer, Record};
-use super::tree::{Tree, TreeId};
+use super::tree::{self, ROOTFS, Tree, TreeId};
 use super::unpack::{self, Format};
 use super::writer::{Metadata, TreeWriter};
 use super::{Store, copy, whitelist};
@@ -20,15 +19,6 @@ use crate::image::digest::{self, HashingReader};
 
 /// How deep images may depend on images.
 const MAX_DEPTH: usize = 32;
-
-const DESCRIPTION: &str = "tree.json";
-const ROOTFS: &str = "rootfs";
-
-/// What is written beside a tree.
-#[derive(Debug, Serialize, Deserialize)]
-struct Description {
-    images: Vec<ImageId>,
-}
 
 /// An image with the images that it depends on.
 struct Plan {
@@ -56,10 +46,11 @@ impl Store {
         plan.images(0, &mut images);
         let tree = TreeId::of(&images);
         let target = self.layout.tree(&tree);
-        if !target.exists() {
+        if !self.is_sound(&tree)? {
             // Two that need the same tree now need not both make it.
             let _lock = self.layout.lock_tree(&tree)?;
-            if !target.exists() {
+            if !self.is_sound(&tree)? {
+                self.discard(&target)?;
                 self.make_tree(&plan, images, &target)?;
             }
         }
@@ -81,32 +72,6 @@ impl Store {
             empty().with_context(context)?;
         }
         result.with_context(context)
-    }
-
-    /// A tree that was rendered before, by the id that a pod directory names.
-    pub fn tree(&self, id: &TreeId) -> Result<Tree> {
-        let rootfs = self.layout.tree(id).join(ROOTFS);
-        if !rootfs.is_dir() {
-            bail!("tree {id}: is not in the store");
-        }
-        Ok(Tree {
-            id: id.clone(),
-            rootfs,
-        })
-    }
-
-    /// The trees in the store, each with the images that it was rendered from.
-    pub(super) fn rendered(&self) -> Result<Vec<(TreeId, Vec<ImageId>)>> {
-        let mut trees = Vec::new();
-        for name in super::names(&self.layout.trees())? {
-            let id: TreeId = name.parse()?;
-            let path = self.layout.tree(&id).join(DESCRIPTION);
-            let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            let description: Description = serde_json::from_slice(&content)
-                .with_context(|| format!("read {}", path.display()))?;
-            trees.push((id, description.images));
-        }
-        Ok(trees)
     }
 
     fn plan(&self, id: &ImageId, above: &mut Vec<ImageId>) -> Result<Plan> {
@@ -138,12 +103,8 @@ impl Store {
         prepare(&rootfs)
             .and_then(|()| self.assemble(plan, &rootfs))
             .with_context(|| format!("render {}", plan.id))?;
-        let description = Description {
-            images: images.into_iter().map(|(_, image)| image).collect(),
-        };
-        let path = scratch.path().join(DESCRIPTION);
-        fs::write(&path, serde_json::to_vec_pretty(&description)?)
-            .with_context(|| format!("write {}", path.display()))?;
+        let images = images.into_iter().map(|(_, image)| image).collect();
+        tree::describe(scratch.path(), images)?;
         scratch.publish(target)
     }
 

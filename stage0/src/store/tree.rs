@@ -1,13 +1,26 @@
-//! Names of rendered trees.
+//! Rendered trees: their names, and whether what is on the disk is what was rendered.
+//!
+//! A tree is not written through to the disk when it is made: on a busy machine that can take a minute. So one
+//! from before the last boot, which may have been a power failure's, is compared with its digest once before
+//! it is used, and made again if it is damaged.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use common::appc::ImageId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::{Store, fingerprint, names};
+use crate::whole;
+
+/// The directory with the files, in that of the tree.
+pub(super) const ROOTFS: &str = "rootfs";
+const DESCRIPTION: &str = "tree.json";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The way in which trees are rendered: a change to it makes new trees of the same images.
 const RENDERING: &str = "1";
@@ -24,6 +37,111 @@ pub struct Tree {
     pub id: TreeId,
     /// The directory with the files, absolute: an overlay's lower layer, never to be written to.
     pub rootfs: PathBuf,
+}
+
+/// What is written beside a tree.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    /// What it was rendered from, the image itself first.
+    images: Vec<ImageId>,
+    /// The digest of all of it.
+    digest: String,
+    /// In which boot of the machine it was made, if it has not been seen on the disk since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unconfirmed: Option<String>,
+}
+
+impl Description {
+    fn read(tree: &Path) -> Result<Self> {
+        let path = tree.join(DESCRIPTION);
+        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))
+    }
+
+    fn write(&self, tree: &Path) -> Result<()> {
+        whole::write(&tree.join(DESCRIPTION), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// Describes a tree that has just been made.
+pub(super) fn describe(tree: &Path, images: Vec<ImageId>) -> Result<()> {
+    let description = Description {
+        images,
+        digest: fingerprint::of(&tree.join(ROOTFS))?,
+        unconfirmed: Some(boot()?),
+    };
+    description.write(tree)
+}
+
+fn boot() -> Result<String> {
+    let id = fs::read_to_string(BOOT_ID).with_context(|| format!("read {BOOT_ID}"))?;
+    Ok(id.trim_end().to_owned())
+}
+
+impl Store {
+    /// A tree that was rendered before, by the id that a pod directory names.
+    pub fn tree(&self, id: &TreeId) -> Result<Tree> {
+        let directory = self.layout.tree(id);
+        if !directory.exists() {
+            bail!("tree {id}: is not in the store");
+        }
+        if self.is_sound(id)? {
+            let rootfs = directory.join(ROOTFS);
+            return Ok(Tree {
+                id: id.clone(),
+                rootfs,
+            });
+        }
+        let images = Description::read(&directory)?.images;
+        let image = images
+            .first()
+            .with_context(|| format!("tree {id}: is damaged"))?;
+        let tree = self
+            .render(image)
+            .with_context(|| format!("tree {id}: is damaged"))?;
+        if tree.id != *id {
+            bail!("tree {id}: is damaged, and its images have changed since");
+        }
+        Ok(tree)
+    }
+
+    /// Whether the tree is there and undamaged.
+    pub(super) fn is_sound(&self, id: &TreeId) -> Result<bool> {
+        let directory = self.layout.tree(id);
+        if !directory.exists() {
+            return Ok(false);
+        }
+        // A description that cannot be read is damaged, too.
+        let Ok(mut description) = Description::read(&directory) else {
+            return Ok(false);
+        };
+        let boot = boot()?;
+        if description
+            .unconfirmed
+            .as_ref()
+            .is_some_and(|made| *made != boot)
+        {
+            match fingerprint::of(&directory.join(ROOTFS)) {
+                Ok(digest) if digest == description.digest => {}
+                _ => return Ok(false),
+            }
+            description.unconfirmed = None;
+            description.write(&directory)?;
+        }
+        Ok(true)
+    }
+
+    /// The trees in the store, each with the images that it was rendered from: none for one whose
+    /// description is damaged.
+    pub(super) fn rendered(&self) -> Result<Vec<(TreeId, Vec<ImageId>)>> {
+        let mut trees = Vec::new();
+        for name in names(&self.layout.trees())? {
+            let id: TreeId = name.parse()?;
+            let description = Description::read(&self.layout.tree(&id));
+            trees.push((id, description.map(|d| d.images).unwrap_or_default()));
+        }
+        Ok(trees)
+    }
 }
 
 impl TreeId {

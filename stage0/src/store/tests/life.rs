@@ -92,6 +92,41 @@ fn a_tree_is_made_once() {
     assert_eq!(fixture.store.tree(&first.id).unwrap().rootfs, first.rootfs);
 }
 
+/// Lets a tree be from before the last boot.
+fn as_if_booted_since(tree: &std::path::Path) {
+    let path = tree.join("../tree.json");
+    let mut description: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    description["unconfirmed"] = "00000000-0000-0000-0000-000000000000".into();
+    fs::write(&path, description.to_string()).unwrap();
+}
+
+#[test]
+fn trees_that_lost_data_in_a_power_failure_are_made_again() {
+    let fixture = Fixture::new();
+    let id = import(&fixture, "app", "", "1");
+    let tree = fixture.store.render(&id).unwrap();
+    let inode = || {
+        use std::os::unix::fs::MetadataExt;
+        tree.rootfs.join("file").metadata().unwrap().ino()
+    };
+    let first = inode();
+    as_if_booted_since(&tree.rootfs);
+    fixture.store.tree(&tree.id).unwrap();
+    assert_eq!(inode(), first, "undamaged");
+    // Now it is known to be on the disk.
+    fs::write(tree.rootfs.join("file"), "").unwrap();
+    fixture.store.render(&id).unwrap();
+    assert_eq!(inode(), first, "confirmed");
+
+    as_if_booted_since(&tree.rootfs);
+    fixture.store.tree(&tree.id).unwrap();
+    tree::Listing::of(&tree.rootfs).assert(&[("file", "file 644 1")]);
+    fs::write(tree.rootfs.join("../tree.json"), "").unwrap();
+    fixture.store.render(&id).unwrap();
+    tree::Listing::of(&tree.rootfs).assert(&[("file", "file 644 1")]);
+}
+
 #[test]
 fn many_at_once_make_one_tree() {
     let fixture = Fixture::new();
