@@ -5,16 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use common::annotation::DOCKER_REPOSITORY;
-use common::appc::{
-    Annotation, App, EnvironmentVariable, ImageManifest, Label, ManifestError, MountPoint, Port,
-};
+use common::appc::{Annotation, App, EnvironmentVariable, ImageManifest, Label, ManifestError};
 use oci_spec::image::{Config, Digest, ImageConfiguration};
 use serde_json::Map;
 
+use super::exposed;
 use super::platform::Platform;
-use super::reference::{self, Reference};
+use super::reference::Reference;
 
 /// Annotations that OCI has and appc knows under another name.
 const KNOWN_ANNOTATIONS: [(&str, &str); 4] = [
@@ -191,11 +190,11 @@ impl Draft {
             });
         }
         self.environment(&list(config.env()));
-        for port in ports(&list(config.exposed_ports()))? {
+        for port in exposed::ports(&list(config.exposed_ports()))? {
             let field = format!("config.ExposedPorts[{:?}]", port.name.as_str());
             self.change_app(&field, |app| app.ports.push(port));
         }
-        for point in mount_points(&list(config.volumes()))? {
+        for point in exposed::mount_points(&list(config.volumes()))? {
             let field = format!("config.Volumes[{:?}]", point.path);
             self.change_app(&field, |app| app.mount_points.push(point));
         }
@@ -249,65 +248,11 @@ fn identity(user: &str) -> (String, String) {
     (user.to_owned(), group.to_owned())
 }
 
-fn absolute(path: &str) -> String {
+/// Paths in docker's configuration may lack the slash that appc's must have.
+pub(super) fn absolute(path: &str) -> String {
     if path.starts_with('/') {
         path.to_owned()
     } else {
         format!("/{path}")
     }
-}
-
-/// Ports from `8080/tcp`, `53/udp`, `80`, `8000-8010/tcp`.
-fn ports(exposed: &[String]) -> Result<Vec<Port>> {
-    let mut ports = exposed
-        .iter()
-        .map(|text| port(text))
-        .collect::<Result<Vec<_>>>()?;
-    ports.sort_by_key(|p| (p.port, p.protocol.clone()));
-    ports.dedup_by(|a, b| a.name == b.name);
-    Ok(ports)
-}
-
-fn port(text: &str) -> Result<Port> {
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
-        bail!("config.ExposedPorts: {text:?}: must be PORT[-PORT][/PROTOCOL]");
-    };
-    let Some(further) = last.checked_sub(first).filter(|_| first > 0) else {
-        bail!("config.ExposedPorts: {text:?}: must be a range of ports from 1 to 65535");
-    };
-    Ok(Port {
-        name: reference::ac_name(&format!("{range}/{protocol}"))?,
-        protocol,
-        port: first,
-        count: further.saturating_add(1),
-        socket_activated: false,
-        extra: Map::new(),
-    })
-}
-
-/// A mount point for each volume, named after its path: `volume-data` for `/data`.
-fn mount_points(volumes: &[String]) -> Result<Vec<MountPoint>> {
-    let mut paths: Vec<_> = volumes.iter().map(|v| absolute(v)).collect();
-    paths.sort();
-    paths.dedup();
-    let mut used: HashMap<String, u32> = HashMap::new();
-    let mut points = Vec::new();
-    for path in paths {
-        let mut name = reference::ac_name(&format!("volume/{path}"))?;
-        let count = used.entry(name.to_string()).or_default();
-        if *count > 0 {
-            name = format!("{name}-{count}").parse()?;
-        }
-        *count += 1;
-        points.push(MountPoint {
-            name,
-            path,
-            read_only: false,
-            extra: Map::new(),
-        });
-    }
-    Ok(points)
 }

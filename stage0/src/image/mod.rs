@@ -6,6 +6,7 @@ pub mod convert;
 pub mod digest;
 mod docker;
 pub mod entry;
+mod exposed;
 pub mod files;
 mod oci;
 pub mod platform;

@@ -12,7 +12,8 @@ use common::root::Root;
 use rustix::fs::{self, AtFlags, FileType, OFlags, Stat, Timespec};
 
 use super::delete;
-use super::writer::{Metadata, TreeWriter};
+use super::metadata::Metadata;
+use super::writer::TreeWriter;
 
 /// Copies everything in the directory `from`, which nobody else changes.
 pub(super) fn tree(from: &Path, writer: &mut TreeWriter) -> Result<()> {

@@ -18,6 +18,7 @@ mod delete;
 mod fingerprint;
 mod import;
 mod layout;
+mod metadata;
 mod progress;
 mod record;
 mod remove;

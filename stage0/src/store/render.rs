@@ -8,11 +8,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use common::appc::{ImageId, ImageManifest};
 
+use super::metadata::Metadata;
 use super::progress::Progress;
 use super::record::{Layer, Record};
 use super::tree::{self, ROOTFS, Tree, TreeId};
 use super::unpack::{self, Format};
-use super::writer::{Metadata, TreeWriter};
+use super::writer::TreeWriter;
 use super::{Store, copy, whitelist};
 use crate::image::compression;
 use crate::image::digest::{self, HashingReader};

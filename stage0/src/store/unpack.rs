@@ -10,8 +10,9 @@ use rustix::fs::{FileType, Timespec};
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Entry, EntryType};
 
+use super::metadata::Metadata;
 use super::sparse;
-use super::writer::{Metadata, TreeWriter};
+use super::writer::TreeWriter;
 use crate::image::entry::{self, AciEntry, LayerEntry};
 
 /// What the entries of an archive mean.

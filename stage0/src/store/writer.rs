@@ -4,53 +4,23 @@
 //! the last part of a path is never followed: an entry replaces a symlink, it does not write through it.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use common::root::Root;
-use rustix::fs::{
-    self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat, Timespec};
 use rustix::io::Errno;
 
 use super::delete;
+use super::metadata::{EPOCH, Metadata, set, set_named, times};
 
 /// The blocks in which holes are looked for.
 const BLOCK: usize = 1 << 16;
-
-const EPOCH: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
-
-/// What is known of a file besides its content.
-#[derive(Debug, Clone)]
-pub(super) struct Metadata {
-    /// The permission bits, with those for set-user-ID, set-group-ID and sticky.
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub mtime: Timespec,
-    pub xattrs: Vec<(CString, Vec<u8>)>,
-}
-
-impl Metadata {
-    /// That of a directory that no archive describes.
-    pub(super) fn directory() -> Self {
-        Self {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            mtime: EPOCH,
-            xattrs: Vec::new(),
-        }
-    }
-}
 
 /// Makes a tree, entry by entry. A later entry replaces an earlier one of the same path; a directory
 /// keeps what is in it.
@@ -301,40 +271,6 @@ fn stat(parent: &OwnedFd, name: &OsStr) -> Result<Option<Stat>> {
 
 fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
-}
-
-fn times(mtime: Timespec) -> Timestamps {
-    Timestamps {
-        last_access: mtime,
-        last_modification: mtime,
-    }
-}
-
-/// Sets owner, mode and attributes of an open file, in this order: a change of the owner clears
-/// set-user-ID bits and file capabilities.
-fn set(file: impl AsFd, metadata: &Metadata) -> Result<()> {
-    let owner = Uid::from_raw(metadata.uid);
-    let group = Gid::from_raw(metadata.gid);
-    fs::fchown(&file, Some(owner), Some(group)).context("set the owner")?;
-    fs::fchmod(&file, Mode::from_raw_mode(metadata.mode & 0o7777)).context("set the mode")?;
-    for (name, value) in &metadata.xattrs {
-        match fs::fsetxattr(&file, name.as_c_str(), value, XattrFlags::empty()) {
-            // Only capabilities are a part of what a program may do.
-            Err(Errno::OPNOTSUPP) if name.as_c_str() != c"security.capability" => {}
-            other => other.with_context(|| format!("set the attribute {name:?}"))?,
-        }
-    }
-    Ok(())
-}
-
-/// Sets owner and times of a file that cannot be opened.
-fn set_named(parent: &OwnedFd, name: &OsStr, metadata: &Metadata) -> Result<()> {
-    let owner = Uid::from_raw(metadata.uid);
-    let group = Gid::from_raw(metadata.gid);
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    fs::chownat(parent, name, Some(owner), Some(group), flags).context("set the owner")?;
-    fs::utimensat(parent, name, &times(metadata.mtime), flags).context("set the times")?;
-    Ok(())
 }
 
 /// Writes `size` bytes, leaving holes where there are only zeros.

@@ -2,6 +2,7 @@
 
 mod aci;
 mod archive;
+mod convert;
 mod docker;
 mod hostile;
 mod layers;
