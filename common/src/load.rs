@@ -12,6 +12,9 @@ use crate::root::Root;
 use crate::user::Identity;
 use crate::volume::AppVolumes;
 
+/// The longest argument that the kernel takes (`MAX_ARG_STRLEN` of execve(2), less its NUL), in bytes.
+const ARG_MAX: usize = 32 * 4096 - 1;
+
 /// A pod, loaded and checked.
 #[derive(Debug, Clone)]
 pub struct Pod {
@@ -108,8 +111,16 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
     if app.exec.is_empty() {
         bail!("app.exec: must not be empty");
     }
-    if let Some(arg) = app.exec.iter().find(|arg| arg.contains('\0')) {
-        bail!("app.exec: {arg:?}: must not have a NUL character");
+    for (i, arg) in app.exec.iter().enumerate() {
+        if arg.contains('\0') {
+            bail!("app.exec[{i}]: {arg:?}: must not have a NUL character");
+        }
+        if arg.len() > ARG_MAX {
+            bail!(
+                "app.exec[{i}]: must have at most {ARG_MAX} bytes, this has {}",
+                arg.len()
+            );
+        }
     }
     let path = dir.stage_root().app_root(name);
     let root =

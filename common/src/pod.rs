@@ -6,6 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The stage1 root file system, from the pod directory.
+pub const STAGE_ROOT: &str = "stage1/rootfs";
+
 /// A pod directory, `pods/STATE/UUID` in the data directory of stage0.
 #[derive(Debug, Clone)]
 pub struct PodDir(PathBuf);
@@ -83,7 +86,7 @@ impl PodDir {
 
     /// The stage1 root file system.
     pub fn stage_root(&self) -> StageRoot {
-        StageRoot(self.0.join("stage1/rootfs"))
+        StageRoot(self.0.join(STAGE_ROOT))
     }
 
     /// The folder of the backing directories of `empty` volumes.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::{Inputs, Supervisor, files};
 use crate::facts::PodCgroup;
 use crate::options::{Ipc, Network};
-use crate::pod::{PodDir, StageRoot, machine_name};
+use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
 use crate::volume::{PodVolume, Source};
 
@@ -35,26 +35,17 @@ pub(super) fn supervisor(
     volumes: &[PodVolume],
     cgroup: &PodCgroup,
 ) -> Result<Supervisor> {
-    let root = dir.stage_root();
-    let text = |path: std::path::PathBuf| {
-        path.into_os_string()
-            .into_string()
-            .ok()
-            .context("path is not UTF-8")
-    };
-    let libraries = LIBRARIES
-        .iter()
-        .map(|lib| text(root.join(lib)))
-        .collect::<Result<Vec<_>>>()?
-        .join(":");
+    // Paths from the pod directory, in which the supervisor is started: the directory's own path may have characters
+    // (`:`, `;`, `$`) that mean something in the loader's list of libraries.
+    let libraries = LIBRARIES.map(|lib| format!("{STAGE_ROOT}/{lib}")).join(":");
     let mut command = vec![
-        text(root.join(LOADER))?,
+        format!("{STAGE_ROOT}/{LOADER}"),
         "--library-path".into(),
         libraries,
         "--argv0".into(),
         "systemd-nspawn".into(),
-        text(root.join("usr/bin/systemd-nspawn"))?,
-        format!("--directory={}", text(root.path().to_owned())?),
+        format!("{STAGE_ROOT}/usr/bin/systemd-nspawn"),
+        format!("--directory={STAGE_ROOT}"),
         format!("--machine={}", machine_name(inputs.uuid.as_str())),
         format!("--uuid={}", inputs.uuid),
         format!("--hostname={}", files::hostname(inputs)),
