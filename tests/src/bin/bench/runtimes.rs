@@ -72,6 +72,20 @@ impl Setting {
     }
 }
 
+impl Drop for Setting {
+    /// podman keeps a cgroup for its monitors in every hierarchy. Removal fails where somebody uses it, or has none.
+    fn drop(&mut self) {
+        let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
+            return;
+        };
+        for hierarchy in hierarchies.flatten() {
+            let parent = hierarchy.path().join("libpod_parent");
+            let _ = fs::remove_dir(parent.join("conmon"));
+            let _ = fs::remove_dir(parent);
+        }
+    }
+}
+
 /// A runtime, ready to run the app again and again.
 pub(crate) enum Runtime {
     /// Our pod, prepared beforehand, of an image in our store.
@@ -112,7 +126,7 @@ impl Runtime {
         };
         output(
             stage0(setting)
-                .args(["prepare", "--net=none"])
+                .arg("prepare")
                 .arg(format!(
                     "--volume=out,kind=host,source={}",
                     setting.path("out").display()
@@ -126,7 +140,7 @@ impl Runtime {
         match self {
             Self::Stage0 { .. } => {
                 let mut command = stage0(setting);
-                command.args(["run-prepared", called]);
+                command.args(["run-prepared", "--net=none", called]);
                 command
             }
             Self::Crun => {
