@@ -92,6 +92,12 @@ pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
         note(&format!("can't prepare the tests: {error:#}"));
         return ExitCode::FAILURE;
     }
+    // The message is told with the result; here only where.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            note(&format!("failed at {place}"));
+        }
+    }));
     let trials = cases.into_iter().map(|case| {
         let run = move || (case.body)().map_err(|error| Failed::from(format!("{error:#}")));
         Trial::test(case.name, run).with_ignored_flag(unfit.is_some())

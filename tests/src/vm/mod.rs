@@ -71,15 +71,16 @@ impl Config {
         self
     }
 
-    /// Adds a step: a command that is run after the steps before it, however they ended.
-    pub fn step(mut self, name: &str, argv: &[&str]) -> Self {
-        self.steps.push(Step::Run(task(name, argv)));
+    /// Adds a step: a command that is run after the steps before it, however they ended. White space separates its
+    /// words; what needs more is a script, brought along by [`Config::text`].
+    pub fn step(mut self, name: &str, command: &str) -> Self {
+        self.steps.push(Step::Run(task(name, command)));
         self
     }
 
     /// Adds a step that goes on beside the later ones.
-    pub fn start(mut self, name: &str, argv: &[&str]) -> Self {
-        self.steps.push(Step::Start(task(name, argv)));
+    pub fn start(mut self, name: &str, command: &str) -> Self {
+        self.steps.push(Step::Start(task(name, command)));
         self
     }
 
@@ -120,10 +121,10 @@ impl Config {
     }
 }
 
-fn task(name: &str, argv: &[&str]) -> Task {
+fn task(name: &str, command: &str) -> Task {
     Task {
         name: name.into(),
-        argv: argv.iter().map(|&word| word.into()).collect(),
+        argv: command.split_whitespace().map(str::to_owned).collect(),
         limit: STEP_LIMIT,
     }
 }

@@ -212,7 +212,13 @@ fn quiet_without_debug() -> Result<()> {
             .pod([App::probe("a", ["print", "hello"])])
             .run()?
             .expect(0)?;
-        assert_eq!(finished.stderr, "");
+        // nspawn takes this folder away only where /run is a tmpfs, as it is on real hosts.
+        let said: Vec<_> = finished
+            .stderr
+            .lines()
+            .filter(|line| !line.contains("/run/systemd/nspawn/propagate/"))
+            .collect();
+        assert_eq!(said, [""; 0]);
         let others: Vec<_> = finished
             .stdout
             .lines()

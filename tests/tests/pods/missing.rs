@@ -156,7 +156,7 @@ fn app_section() -> Result<()> {
         fixture
             .pod([App::seeing("a", [] as [&str; 0]).image(image.clone())])
             .run()?
-            .expect_refusal(&["app"])?;
+            .expect_refusal(&["example.com/a", "--exec"])?;
         // With a command of the user's it needs none.
         fixture.see(
             App::seeing("a", [] as [&str; 0])
