@@ -20,6 +20,7 @@ pub mod copy;
 pub mod env;
 pub mod facts;
 pub mod flags;
+pub mod isolate;
 pub mod load;
 pub mod options;
 pub mod plan;

@@ -1,0 +1,3 @@
+//! What the isolators of an app ask for, typed and checked: the step between manifest and plan.
+
+pub mod capability;
