@@ -68,8 +68,8 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
     pub(super) interactive: bool,
-    /// The IPC namespace
-    #[arg(long, value_name = "MODE")]
+    /// The IPC namespace: private (the pod's own), parent (the host's), or auto (as the stage1 sees fit)
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
     pub(super) ipc: Option<Ipc>,
     /// Go without protections: capabilities, paths, seccomp, all; or image or none, which change nothing, because
     /// signatures of images are never checked and digests always are

@@ -17,8 +17,8 @@ use crate::pod::{State, wait};
 /// Options of `list`.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
+    /// How to print: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     format: Format,
     /// Leave out the line with the names of the columns
     #[arg(long)]
@@ -33,8 +33,8 @@ pub(super) struct Status {
     /// Wait until the pod has ended
     #[arg(long)]
     wait: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
+    /// How to print: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     format: Format,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -84,7 +85,12 @@ impl Pods {
     pub fn create(&self) -> Result<(Uuid, Lock)> {
         for place in Place::ALL {
             let folder = self.folder(place);
-            fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+            // Not for other users: images may hold programs that gain privileges.
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .with_context(|| format!("make {}", folder.display()))?;
         }
         // Held until the new directory is locked, so that gc takes no embryo for an abandoned one.
         let _sweep = self.lock_embryos()?;

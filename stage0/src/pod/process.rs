@@ -24,30 +24,41 @@ pub fn of_pod(pod: &PodDir, proc: &Path) -> BTreeSet<i32> {
         .unwrap_or_default()
 }
 
-/// The pid of the pod's PID 1, for a pod whose lock is held. `None` while it starts, and when what the files say is stale.
+/// The pid of a running pod's PID 1. `None` while it starts.
 pub fn pid_one(pod: &PodDir, proc: &Path) -> Option<i32> {
-    match (read_pid(&pod.pid()), read_pid(&pod.ppid())) {
-        (Some(pid), _) => checked(pid, proc),
-        (None, Some(parent)) => {
-            let parent_fd = pidfd_open(Pid::from_raw(parent)?, PidfdFlags::empty()).ok()?;
-            let children = process(parent, proc).ok()?.task_main_thread().ok()?;
-            let children = children.children().ok()?;
-            let [child] = children[..] else { return None };
-            let pid = checked(i32::try_from(child).ok()?, proc)?;
-            // Still the same parent, so what was read is its child.
-            is_running(&parent_fd).then_some(pid)
-        }
+    let named = match (read_pid(&pod.pid()), read_pid(&pod.ppid())) {
+        (Some(pid), _) => depth_of_first(pid, proc).map(|_| pid),
+        (None, Some(parent)) => only_child(parent, proc),
         (None, None) => None,
-    }
+    };
+    // When the supervisor's parent was killed, PID 1 lives on in the pod's cgroup. Apps may have PID namespaces of
+    // their own, but those are deeper.
+    named.or_else(|| {
+        let found = of_pod(pod, proc).into_iter();
+        let depths = found.filter_map(|pid| Some((depth_of_first(pid, proc)?, pid)));
+        depths.min().map(|(_, pid)| pid)
+    })
 }
 
-/// `pid` if it is the PID 1 of a PID namespace.
-fn checked(pid: i32, proc: &Path) -> Option<i32> {
+/// The child of `parent`, if it has one and that is the PID 1 of a namespace.
+fn only_child(parent: i32, proc: &Path) -> Option<i32> {
+    let parent_fd = pidfd_open(Pid::from_raw(parent)?, PidfdFlags::empty()).ok()?;
+    let task = process(parent, proc).ok()?.task_main_thread().ok()?;
+    let [child] = task.children().ok()?[..] else {
+        return None;
+    };
+    let child = i32::try_from(child).ok()?;
+    depth_of_first(child, proc)?;
+    // Still the same parent, so what was read is its child.
+    is_running(&parent_fd).then_some(child)
+}
+
+/// How deep the PID namespace is nested whose PID 1 `pid` is; `None` if it lives in the host's or is not the first.
+fn depth_of_first(pid: i32, proc: &Path) -> Option<usize> {
     let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    let status = process(pid, proc).ok()?.status().ok()?;
-    let namespaces = status.nspid?;
+    let namespaces = process(pid, proc).ok()?.status().ok()?.nspid?;
     let first = namespaces.len() > 1 && namespaces.last() == Some(&1);
-    (first && is_running(&fd)).then_some(pid)
+    (first && is_running(&fd)).then_some(namespaces.len())
 }
 
 fn process(pid: i32, proc: &Path) -> Result<Process> {
