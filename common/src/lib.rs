@@ -5,7 +5,7 @@
 //! Making a pod has three steps, each in modules of its own:
 //! 1. *facts*: [`facts`] reads what the host is like, [`appc`] what the manifests say, [`user`] and [`root`] what
 //!    the apps' root file systems hold. Nothing is changed.
-//! 2. *plan*: [`plan`] turns facts into values: units ([`unit`]), files, mounts, the call of systemd-nspawn. It is
+//! 2. *plan*: [`plan`] turns facts into values: units ([`mod@unit`]), files, mounts, the call of systemd-nspawn. It is
 //!    pure, so nearly everything is tested by comparing its outcome with golden trees.
 //! 3. *apply*: [`apply`] writes what the plan says, and takes it back when a step fails.
 //!
