@@ -33,8 +33,7 @@ pub(super) fn read(
     name: Option<Reference>,
 ) -> Result<Converted> {
     let images: Vec<Image> = files.json("manifest.json")?;
-    let path = || files.path.display().to_string();
-    let image = choose(&images, wanted).with_context(path)?;
+    let image = choose(&images, wanted)?;
     let reference = name.unwrap_or_else(|| {
         // Of several tags the one that was asked for, else the first.
         let tag = image.tags().iter().find(|t| Some(t.as_str()) == wanted);
@@ -43,7 +42,7 @@ pub(super) fn read(
             None => Reference::of_file(&files.path),
         }
     });
-    convert(files, image, &reference).with_context(path)
+    convert(files, image, &reference)
 }
 
 fn choose<'a>(images: &'a [Image], wanted: Option<&str>) -> Result<&'a Image> {

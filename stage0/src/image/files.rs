@@ -23,7 +23,7 @@ const MAX_LINKS: u32 = 8;
 /// A set of named files.
 #[derive(Debug)]
 pub struct Files {
-    /// The directory or archive, for messages.
+    /// The directory or archive.
     pub path: PathBuf,
     archive: Option<Index>,
 }
@@ -53,13 +53,10 @@ impl Files {
     /// The members of a tar archive. A compressed one is first written, uncompressed, to a file
     /// without a name in the directory `scratch`.
     pub fn archive(path: &Path, scratch: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let archive = plain_file(file, scratch)
-            .and_then(Index::read)
-            .with_context(|| format!("read {}", path.display()))?;
+        let file = plain_file(File::open(path)?, scratch)?;
         Ok(Self {
             path: path.to_owned(),
-            archive: Some(archive),
+            archive: Some(Index::read(file)?),
         })
     }
 
@@ -80,14 +77,14 @@ impl Files {
                 let metadata = file.metadata()?;
                 Ok((file, metadata))
             };
-            let (file, metadata) = open().with_context(|| format!("open {}", path.display()))?;
+            let (file, metadata) = open().with_context(|| name.to_owned())?;
             if !metadata.is_file() {
-                bail!("open {}: not a regular file", path.display());
+                bail!("{name}: is no regular file");
             }
             return Ok((Box::new(file), metadata.len()));
         };
         let Some((start, size)) = index.find(name) else {
-            bail!("{}: has no file {name:?}", self.path.display());
+            bail!("has no file {name:?}");
         };
         let slice = Slice {
             file: index.file.clone(),
@@ -99,23 +96,20 @@ impl Files {
 
     /// Reads a whole file that holds a document.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let what = || format!("{}: {name}", self.path.display());
         let (reader, size) = self.open(name)?;
         if size > MAX_JSON {
-            bail!("{}: {size} bytes are too many", what());
+            bail!("{name}: {size} bytes are too many");
         }
         let mut content = Vec::new();
-        reader
-            .take(MAX_JSON)
-            .read_to_end(&mut content)
-            .with_context(what)?;
+        let read = reader.take(MAX_JSON).read_to_end(&mut content);
+        read.with_context(|| name.to_owned())?;
         Ok(content)
     }
 
     /// Reads a JSON document.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let content = self.read(name)?;
-        document(&content).with_context(|| format!("{}: {name}", self.path.display()))
+        document(&content).with_context(|| name.to_owned())
     }
 }
 

@@ -16,10 +16,10 @@ pub mod source;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use common::appc::ImageManifest;
 use oci_spec::image::Digest;
-use tar::Archive;
+use tar::{Archive, EntryType};
 
 use entry::AciEntry;
 use files::Files;
@@ -71,12 +71,8 @@ pub fn open(source: &ImageSource, name: Option<&str>, scratch: &Path) -> Result<
         None => recognise(path)?,
     };
     match kind {
-        SourceKind::Aci if wanted.is_some() => {
-            bail!("{}: an ACI holds one image only", path.display())
-        }
-        SourceKind::Aci if name.is_some() => {
-            bail!("{}: an ACI has a name of its own", path.display())
-        }
+        SourceKind::Aci if wanted.is_some() => bail!("an ACI holds one image only"),
+        SourceKind::Aci if name.is_some() => bail!("an ACI has a name of its own"),
         SourceKind::Aci => Ok(Incoming::Aci),
         SourceKind::Oci => {
             let files = Files::directory(path);
@@ -100,10 +96,7 @@ pub fn open(source: &ImageSource, name: Option<&str>, scratch: &Path) -> Result<
             } else if files.contains("manifest.json") {
                 docker::read(&files, wanted, name)?
             } else {
-                bail!(
-                    "{}: is neither an ACI nor an OCI nor a docker archive",
-                    path.display()
-                )
+                bail!("is neither an ACI nor an OCI nor a docker archive")
             };
             Ok(Incoming::Converted(Box::new(converted), files))
         }
@@ -113,27 +106,24 @@ pub fn open(source: &ImageSource, name: Option<&str>, scratch: &Path) -> Result<
 /// Tells the kind of an image by its content. The two kinds of archive are told apart once all of it
 /// has been read.
 fn recognise(path: &Path) -> Result<SourceKind> {
-    let context = || format!("open {}", path.display());
-    let file = File::open(path).with_context(context)?;
-    if file.metadata().with_context(context)?.is_dir() {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
         if !path.join("oci-layout").is_file() {
-            bail!(
-                "{}: is no OCI layout: it has no file oci-layout",
-                path.display()
-            );
+            bail!("is no OCI layout: it has no file oci-layout");
         }
         return Ok(SourceKind::Oci);
     }
-    let first_names = || -> Result<SourceKind> {
-        let (_, reader) = compression::decoder(file)?;
-        for entry in Archive::new(reader).entries()? {
-            match entry::aci_entry(&entry?.path_bytes()) {
-                Ok(AciEntry::Top) => {}
-                Ok(AciEntry::Manifest | AciEntry::Rootfs(_)) => return Ok(SourceKind::Aci),
-                Err(_) => return Ok(SourceKind::DockerArchive),
-            }
+    let (_, reader) = compression::decoder(file)?;
+    for entry in Archive::new(reader).entries()? {
+        let entry = entry?;
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            continue;
         }
-        bail!("is no image: the archive is empty")
-    };
-    first_names().with_context(|| format!("read {}", path.display()))
+        match entry::aci_entry(&entry.path_bytes()) {
+            Ok(AciEntry::Top) => {}
+            Ok(AciEntry::Manifest | AciEntry::Rootfs(_)) => return Ok(SourceKind::Aci),
+            Err(_) => return Ok(SourceKind::DockerArchive),
+        }
+    }
+    bail!("is no image: the archive is empty")
 }

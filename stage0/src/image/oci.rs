@@ -32,18 +32,15 @@ pub(super) fn read(
     let layout: OciLayout = files.json("oci-layout")?;
     if !layout.image_layout_version().starts_with("1.") {
         let version = layout.image_layout_version();
-        let path = files.path.display();
-        bail!("{path}: oci-layout: imageLayoutVersion: {version:?}: must be 1.x");
+        bail!("oci-layout: imageLayoutVersion: {version:?}: must be 1.x");
     }
     let index: ImageIndex = files.json("index.json")?;
-    let chosen =
-        choose(files, &index, wanted).with_context(|| format!("{}", files.path.display()))?;
+    let chosen = choose(files, &index, wanted)?;
     let reference = name.unwrap_or_else(|| match &chosen.name {
         Some(name) => Reference::in_layout(name, &files.path),
         None => Reference::of_file(&files.path),
     });
     image(files, &chosen.descriptor, &reference)
-        .with_context(|| format!("{}", files.path.display()))
 }
 
 /// A manifest in the layout.

@@ -23,26 +23,20 @@ impl Store {
     /// Imports an image; importing one again only makes it the newest of its name. On failure the store is
     /// as it was.
     pub fn import(&self, source: &ImageSource, options: &ImportOptions) -> Result<Imported> {
-        let scratch = self.layout.scratch()?;
-        match image::open(source, options.name.as_deref(), scratch.path())? {
-            Incoming::Aci => {
-                let context = || format!("import {}", source.path.display());
-                let id = self
-                    .import_aci(&source.path, scratch)
-                    .with_context(context)?;
-                Ok(Imported {
-                    id,
+        let import = || -> Result<Imported> {
+            let scratch = self.layout.scratch()?;
+            match image::open(source, options.name.as_deref(), scratch.path())? {
+                Incoming::Aci => Ok(Imported {
+                    id: self.import_aci(&source.path, scratch)?,
                     warnings: Vec::new(),
-                })
-            }
-            Incoming::Converted(converted, files) => {
-                let id = self.import_converted(&converted, &files, scratch)?;
-                Ok(Imported {
-                    id,
+                }),
+                Incoming::Converted(converted, files) => Ok(Imported {
+                    id: self.import_converted(&converted, &files, scratch)?,
                     warnings: converted.warnings,
-                })
+                }),
             }
-        }
+        };
+        import().with_context(|| format!("import {}", source.path.display()))
     }
 
     fn import_aci(&self, path: &Path, scratch: Scratch) -> Result<ImageId> {
@@ -69,7 +63,7 @@ impl Store {
         for source in &converted.layers {
             let layer = self
                 .stage_layer(source, files, &scratch)
-                .with_context(|| format!("import {}: {}", files.path.display(), source.file))?;
+                .with_context(|| source.file.clone())?;
             layers.push(layer);
         }
         let manifest = converted.manifest.to_json();

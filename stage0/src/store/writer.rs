@@ -275,7 +275,10 @@ fn kind(stat: &Stat) -> FileType {
 
 /// Writes `size` bytes, leaving holes where there are only zeros.
 fn write_sparse(file: &mut File, size: u64, content: &mut dyn Read) -> Result<()> {
-    file.set_len(size).context("set the size")?;
+    if size > BLOCK as u64 {
+        // For holes at the end; and sizes that cannot be are noticed before anything is written.
+        file.set_len(size).context("set the size")?;
+    }
     let mut buffer = vec![0; BLOCK.min(usize::try_from(size).unwrap_or(BLOCK))];
     let mut left = size;
     while left > 0 {

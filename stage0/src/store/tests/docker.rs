@@ -76,6 +76,63 @@ fn images_without_a_tag_are_named_after_the_file() {
     assert_eq!(fixture.store.manifest(&id).unwrap().name.as_str(), "my-app");
 }
 
+/// An archive as dockers since version 25 write it: an OCI layout with the old index beside the new.
+fn new() -> Vec<u8> {
+    let layer = Archive::new().file("one", "1").bytes();
+    let config = config(&[&layer]);
+    let descriptor = |kind: &str, content: &[u8]| {
+        let kind = format!("application/vnd.oci.image.{kind}");
+        json!({"mediaType": kind, "digest": sha256(content), "size": content.len()})
+    };
+    let oci = json!({
+        "schemaVersion": 2,
+        "config": descriptor("config.v1+json", &config),
+        "layers": [descriptor("layer.v1.tar", &layer)],
+    })
+    .to_string();
+    let mut image = descriptor("manifest.v1+json", oci.as_bytes());
+    image["annotations"] = json!({
+        "io.containerd.image.name": "docker.io/library/app:2",
+        "org.opencontainers.image.ref.name": "2",
+    });
+    let index = json!({"schemaVersion": 2, "manifests": [image]}).to_string();
+    let blob = |content: &[u8]| format!("blobs/{}", sha256(content).replace(':', "/"));
+    let manifest = json!([{
+        "Config": blob(&config),
+        "RepoTags": ["app:2"],
+        "Layers": [blob(&layer)],
+    }])
+    .to_string();
+    let mut archive = Archive::new().dir("blobs", 0o755);
+    for content in [&layer[..], &config, oci.as_bytes()] {
+        archive = regular(archive, &blob(content), content);
+    }
+    archive = regular(archive, "index.json", index.as_bytes());
+    archive = regular(archive, "manifest.json", manifest.as_bytes());
+    regular(archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).bytes()
+}
+
+#[test]
+fn new_archives() {
+    let fixture = Fixture::new();
+    let path = fixture.write("save.tar", &new());
+    for (source, name) in [
+        (format!("{}", path.display()), "docker.io/library/app"),
+        (format!("docker-archive:{}", path.display()), "app"),
+    ] {
+        let id = fixture.import(&source).unwrap().id;
+        let manifest = fixture.store.manifest(&id).unwrap();
+        assert_eq!(
+            (manifest.name.as_str(), manifest.label("version")),
+            (name, Some("2"))
+        );
+        fixture
+            .rendered(&id)
+            .unwrap()
+            .assert(&[("one", "file 644 1")]);
+    }
+}
+
 #[test]
 fn broken_archives_are_refused() {
     let layer = Archive::new().file("one", "1").bytes();
@@ -115,7 +172,7 @@ fn broken_archives_are_refused() {
             regular(Archive::new(), "manifest.json", b"[{}]").bytes(),
             "manifest.json: [0]",
         ),
-        (cut, "read "),
+        (cut, "is cut off"),
     ] {
         let fixture = Fixture::new();
         let path = fixture.write("save.tar", &bytes);

@@ -78,6 +78,7 @@ impl Fixture {
     fn refused(&self, source: &str) -> String {
         let error = format!("{:#}", self.import(source).unwrap_err());
         assert!(!error.contains('\n'), "one line: {error}");
+        assert!(error.starts_with("import /"), "{error}");
         self.assert_empty();
         error
     }
