@@ -50,7 +50,7 @@ pub(super) fn times(mtime: Timespec) -> Timestamps {
 pub(super) fn set(file: impl AsFd, metadata: &Metadata) -> Result<()> {
     let owner = Uid::from_raw(metadata.uid);
     let group = Gid::from_raw(metadata.gid);
-    fs::fchown(&file, Some(owner), Some(group)).context("set the owner")?;
+    owned(fs::fchown(&file, Some(owner), Some(group)))?;
     fs::fchmod(&file, Mode::from_raw_mode(metadata.mode & 0o7777)).context("set the mode")?;
     for (name, value) in &metadata.xattrs {
         match fs::fsetxattr(&file, name.as_c_str(), value, XattrFlags::empty()) {
@@ -67,7 +67,15 @@ pub(super) fn set_named(parent: &OwnedFd, name: &OsStr, metadata: &Metadata) -> 
     let owner = Uid::from_raw(metadata.uid);
     let group = Gid::from_raw(metadata.gid);
     let flags = AtFlags::SYMLINK_NOFOLLOW;
-    fs::chownat(parent, name, Some(owner), Some(group), flags).context("set the owner")?;
+    owned(fs::chownat(parent, name, Some(owner), Some(group), flags))?;
     fs::utimensat(parent, name, &times(metadata.mtime), flags).context("set the times")?;
     Ok(())
+}
+
+/// Only root can give files away. Others, who can run no pods of them, have them as their own, as with tar.
+fn owned(result: rustix::io::Result<()>) -> Result<()> {
+    match result {
+        Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+        other => other.context("set the owner"),
+    }
 }
