@@ -223,7 +223,7 @@ fn what_is_no_image_is_refused() {
     let empty = fixture.write("empty.tar", &Archive::new().bytes());
     fs::create_dir(fixture.path("dir")).unwrap();
     for (source, why) in [
-        (text, "import "),
+        (text, "is no tar archive: "),
         (other, "is neither an ACI nor an OCI nor a docker archive"),
         (empty, "is no image: the archive is empty"),
         (
