@@ -85,7 +85,7 @@ impl Pod {
         check_volume_sources(&manifest)?;
         let mutable = match crate::appc::annotation(&manifest.annotations, annotation::MUTABLE) {
             None => false,
-            Some(value) => value.parse().with_context(|| {
+            Some(value) => value.parse().ok().with_context(|| {
                 format!(
                     "annotations: {}: {value:?} must be true or false",
                     annotation::MUTABLE

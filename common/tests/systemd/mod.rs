@@ -40,17 +40,8 @@ pub(crate) fn missing_systemd() -> bool {
     missing(SYSTEMD)
 }
 
-/// Whether the test is run by root; says so when it is not.
-pub(crate) fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: only root can do this");
-    }
-    root
-}
-
-/// Loads units, given by file name, with a target that wants them all.
-pub(crate) fn load(units: &BTreeMap<String, String>) -> Loaded {
+/// Loads the `wanted` ones of units, given by file name, and those of the others that belong to them.
+pub(crate) fn load(units: &BTreeMap<String, String>, wanted: &[String]) -> Loaded {
     let dir = TempDir::new().unwrap();
     let path = dir.path();
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
@@ -58,16 +49,18 @@ pub(crate) fn load(units: &BTreeMap<String, String>) -> Loaded {
     for new in [&unit_dir, &runtime] {
         fs::create_dir(new).unwrap();
     }
-    let mut target = "[Unit]\n".to_owned();
     for (name, content) in units {
         fs::write(unit_dir.join(name), content).unwrap();
-        target += &format!("Wants={name}\n");
     }
-    fs::write(unit_dir.join(TARGET), target).unwrap();
+    let wants: String = wanted
+        .iter()
+        .map(|name| format!("Wants={name}\n"))
+        .collect();
+    fs::write(unit_dir.join(TARGET), format!("[Unit]\n{wants}")).unwrap();
 
     let mut command = Command::new(SYSTEMD);
     command
-        .args(["--test", "--user", "--no-pager"])
+        .args(["--test", "--system", "--no-pager"])
         .arg(format!("--unit={TARGET}"))
         .env_clear()
         .env("HOME", &runtime)
