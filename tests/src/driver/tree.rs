@@ -1,17 +1,16 @@
 //! Images rendered to trees in the store.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use crate::harness;
-use crate::image::{Image, Packing};
+use crate::image::{Image, Packing, unpacked};
 
 /// A rendered image.
 #[derive(Debug, Clone)]
@@ -108,23 +107,4 @@ impl Tree {
         crate::process::run(copy)?.expect(0)?;
         Ok(())
     }
-}
-
-/// The archive without its compression: gzip, or by the host's program for xz and bzip2, or none.
-fn unpacked(path: &Path) -> Result<Vec<u8>> {
-    let mut magic = [0; 6];
-    File::open(path)?.read_exact(&mut magic)?;
-    let program = match &magic {
-        b"\xfd7zXZ\0" => "xz",
-        [0x1f, 0x8b, ..] => "gzip",
-        [b'B', b'Z', b'h', ..] => "bzip2",
-        _ => return Ok(fs::read(path)?),
-    };
-    let output = Command::new(program)
-        .arg("-dc")
-        .stdin(File::open(path)?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "{program}: {}", output.status);
-    Ok(output.stdout)
 }

@@ -1,6 +1,8 @@
 //! Layers as tar files, and their compression.
 
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -60,6 +62,25 @@ pub(super) fn filter(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("run {program}"))?;
+    ensure!(output.status.success(), "{program}: {}", output.status);
+    Ok(output.stdout)
+}
+
+/// The archive without its compression: gzip, or by the host's program for xz and bzip2, or none.
+pub fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let mut magic = [0; 6];
+    File::open(path)?.read_exact(&mut magic)?;
+    let program = match &magic {
+        b"\xfd7zXZ\0" => "xz",
+        [0x1f, 0x8b, ..] => "gzip",
+        [b'B', b'Z', b'h', ..] => "bzip2",
+        _ => return Ok(fs::read(path)?),
+    };
+    let output = Command::new(program)
+        .arg("-dc")
+        .stdin(File::open(path)?)
+        .stderr(Stdio::inherit())
+        .output()?;
     ensure!(output.status.success(), "{program}: {}", output.status);
     Ok(output.stdout)
 }

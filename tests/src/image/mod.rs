@@ -5,6 +5,7 @@ mod formats;
 
 use serde_json::{Value, json};
 
+pub use archive::unpacked;
 pub use formats::Packing;
 
 /// One entry of a layer. The path is written as it is, `..` and leading slashes included.

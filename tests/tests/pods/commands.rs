@@ -10,6 +10,7 @@ use tests::fixture::{App, Fixture, with};
 use tests::process::{BOUND, Running};
 
 tests::cases!("commands":
+    stage1_is_found_beside_the_program,
     prepare_and_run,
     prepared_pod_runs_once,
     status_tells_a_pods_life,
@@ -62,6 +63,25 @@ fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, String>> {
                 .context("a line without =")
         })
         .collect()
+}
+
+fn stage1_is_found_beside_the_program() -> Result<()> {
+    with(|fixture| {
+        let image = fixture.import(&tests::fixture::probe_image("a"))?;
+        let run = |options: &[&str]| {
+            let mut command =
+                std::process::Command::new(tests::harness::build_dir().join("stage0"));
+            command
+                .arg("--dir")
+                .arg(fixture.data())
+                .args(options)
+                .args(["run", &image, "--", "exit", "3"]);
+            tests::process::run(command)
+        };
+        run(&[])?.expect(3)?;
+        run(&["--stage1=/not/there"])?.expect_refusal(&["/not/there"])?;
+        Ok(())
+    })
 }
 
 fn prepare_and_run() -> Result<()> {

@@ -262,13 +262,43 @@ fn root_is_the_same_without_overlay() -> Result<()> {
     })
 }
 
+/// An app that reports while the other one lives: numbers of namespaces are used again.
+fn meeting(name: &'static str, other: &str) -> App {
+    let (up, done) = (format!("/out/{other}.up"), format!("/out/{other}.done"));
+    let report = format!("/out/{name}.json");
+    let looks = ["--stat", "/of-a", "--stat", "/of-b"];
+    let words = [
+        "do",
+        "write",
+        &format!("/out/{name}.up"),
+        "",
+        "+",
+        "wait-file",
+        &up,
+        "+",
+        "see",
+        "--out",
+        &report,
+    ];
+    let then = [
+        "+",
+        "write",
+        &format!("/out/{name}.done"),
+        "",
+        "+",
+        "wait-file",
+        &done,
+    ];
+    App::probe(name, words.into_iter().chain(looks).chain(then))
+        .change(|image| image.with([file(&format!("of-{name}"), 0o644, "")]))
+}
+
 fn each_app_has_its_own_root() -> Result<()> {
     with(|fixture| {
-        let own = |name: &'static str| {
-            App::seeing(name, ["--stat", "/of-a", "--stat", "/of-b"])
-                .change(|image| image.with([file(&format!("of-{name}"), 0o644, "")]))
-        };
-        fixture.pod([own("a"), own("b")]).run()?.expect(0)?;
+        fixture
+            .pod([meeting("a", "b"), meeting("b", "a")])
+            .run()?
+            .expect(0)?;
         let (a, b) = (fixture.seen("a")?, fixture.seen("b")?);
         let absent = Outcome::Error(Errno::NOENT.raw_os_error());
         a.stat("/of-a")?;
