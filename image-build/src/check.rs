@@ -9,20 +9,25 @@ use crate::tree::{Kind, Tree};
 /// How many links in a row are followed before they are taken for a loop.
 const MAX_LINKS: usize = 8;
 
-/// Fails if the manifest, a static unit or a program names a file that is not in the tree.
-pub(crate) fn complete(tree: &Tree, manifest: &Manifest) -> Result<()> {
+/// Fails if the manifest names an entrypoint that is not in the tree.
+pub(crate) fn entrypoints(tree: &Tree, manifest: &Manifest) -> Result<()> {
     for path in manifest.entrypoints() {
         ensure!(
             has_file(tree, path),
             "check the image: the manifest names {path}, and there is no such entrypoint"
         );
     }
+    Ok(())
+}
+
+/// Fails if a unit or a program names a program or loader that is not in the tree.
+pub(crate) fn programs(tree: &Tree) -> Result<()> {
     for (path, entry) in tree.entries() {
         let Kind::File(data) = &entry.kind else {
             continue;
         };
         if path.ends_with(".service") {
-            for program in programs(&String::from_utf8_lossy(data)) {
+            for program in unit_programs(&String::from_utf8_lossy(data)) {
                 ensure!(
                     has_file(tree, program),
                     "check the image: {path} names {program}, and there is no such file"
@@ -42,7 +47,7 @@ pub(crate) fn complete(tree: &Tree, manifest: &Manifest) -> Result<()> {
 }
 
 /// The programs that a unit runs: the first word of each `Exec…=` line, without systemd's prefix characters.
-fn programs(unit: &str) -> impl Iterator<Item = &str> {
+fn unit_programs(unit: &str) -> impl Iterator<Item = &str> {
     unit.lines()
         .filter(|line| line.starts_with("Exec"))
         .filter_map(|line| {
@@ -98,7 +103,7 @@ mod tests {
     #[test]
     fn programs_of_a_unit() {
         let unit = "[Service]\nExecStart=-/reaper --exit-status\nExecStopPost=:!/a b\nType=exec\n";
-        assert_eq!(programs(unit).collect::<Vec<_>>(), ["/reaper", "/a"]);
+        assert_eq!(unit_programs(unit).collect::<Vec<_>>(), ["/reaper", "/a"]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! libraries that these need, with our static entrypoints and the static tree of `rootfs/`, packed as an ACI.
 //!
 //! ```text
-//! apt ──> deb ──> closure ─┐
-//!        DIR of entrypoints ├─> tree ──> check ──> pack
-//!        rootfs/ ───────────┘
+//!           rootfs/ ──┐
+//!       entrypoints ──┼─> tree ──> check ──> pack
+//! apt ─> deb ─> closure ─┘
 //! ```
 //!
 //! The same inputs give the same bytes: entries are sorted, owners, times and modes are fixed, and the compressor is a
@@ -57,18 +57,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let packages = apt::fetch(&closure::package_names(), &cli.cache)?;
-    progress(&format!("unpacking {} packages", packages.len()));
-    let contents = deb::unpack(&packages)?;
-
+    // Our own files first: what is missing there is told before anything is downloaded.
     let mut tree = tree::Tree::default();
-    closure::add(&mut tree, &contents)?;
     tree.add_static(&cli.rootfs)?;
     tree.add_entrypoints(&cli.entrypoints)?;
-    inventory::add(&mut tree, &packages)?;
-
     let manifest = manifest::from_template(&cli.rootfs.join(manifest::TEMPLATE))?;
-    check::complete(&tree, &manifest)?;
+    check::entrypoints(&tree, &manifest)?;
+
+    let packages = apt::fetch(&closure::package_names(), &cli.cache)?;
+    progress(&format!("unpacking {} packages", packages.len()));
+    closure::add(&mut tree, &deb::unpack(&packages)?)?;
+    inventory::add(&mut tree, &packages)?;
+    check::programs(&tree)?;
 
     if cli.list {
         let files = inventory::files(&tree, &packages);
