@@ -128,7 +128,7 @@ fn failures_are_one_line_and_change_nothing() {
     }
     let message = fails(dir, &["image", "import", "bad"]);
     assert!(
-        message.starts_with("stage0: import bad: is no tar archive: ")
+        message.starts_with("stage0: import bad: is no valid tar archive: ")
             && message.lines().count() == 1
     );
     assert!(fails(dir, &["image", "import"]).contains("<SOURCE>"));

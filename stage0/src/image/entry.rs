@@ -1,14 +1,17 @@
 //! Names of archive entries. Archives are hostile: a name is taken apart before it is used.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
 const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Longest part of a message that is repeated.
+const MAX_SHOWN: usize = 120;
 
 /// The path of an archive entry below the root of the tree: relative, without `.` and doubled
 /// slashes; empty for the root itself. `..` is refused.
@@ -29,6 +32,18 @@ pub fn path(name: &[u8]) -> Result<PathBuf> {
 /// A name for an error message.
 pub fn shown(name: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(name))
+}
+
+/// An error of the tar crate as one line that is safe to print: its messages repeat what is in the archive.
+pub fn unreadable(error: io::Error) -> Error {
+    let mut text = String::from("is no valid tar archive");
+    for cause in Error::from(error).chain() {
+        let cause = cause.to_string();
+        let shown = cause.split(" when getting ").next().unwrap_or_default();
+        text.push_str(": ");
+        text.extend(shown.chars().filter(|c| !c.is_control()).take(MAX_SHOWN));
+    }
+    anyhow!(text)
 }
 
 /// What the name of an entry means in a layer.

@@ -127,7 +127,7 @@ impl Index {
         let mut members = HashMap::new();
         let mut archive = Archive::new(file);
         for entry in archive.entries_with_seek()? {
-            let entry = entry?;
+            let entry = entry.map_err(entry::unreadable)?;
             let name = entry::path(&entry.path_bytes())?;
             let member = match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => {

@@ -16,7 +16,7 @@ pub mod source;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use common::appc::ImageManifest;
 use oci_spec::image::Digest;
 use tar::{Archive, EntryType};
@@ -115,7 +115,7 @@ fn recognise(path: &Path) -> Result<SourceKind> {
     }
     let (_, reader) = compression::decoder(file)?;
     for entry in Archive::new(reader).entries()? {
-        let entry = entry.context("is no tar archive")?;
+        let entry = entry.map_err(entry::unreadable)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
         }

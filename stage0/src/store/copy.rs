@@ -21,7 +21,7 @@ pub(super) fn tree(from: &Path, writer: &mut TreeWriter) -> Result<()> {
     let mut links = HashMap::new();
     let mut left = vec![PathBuf::from(".")];
     while let Some(path) = left.pop() {
-        let context = || format!("copy {}", path.display());
+        let context = || format!("copy {path:?}");
         let directory = open(&source, &path, OFlags::DIRECTORY).with_context(context)?;
         let target = path.strip_prefix(".").unwrap_or(&path);
         let metadata = metadata(&fs::fstat(&directory)?, Some(&directory)).with_context(context)?;
@@ -31,7 +31,7 @@ pub(super) fn tree(from: &Path, writer: &mut TreeWriter) -> Result<()> {
             if kind == FileType::Directory {
                 left.push(path);
             } else {
-                let context = || format!("copy {}", path.display());
+                let context = || format!("copy {path:?}");
                 file(&directory, &name, &path, writer, &mut links).with_context(context)?;
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn of(root: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut left = vec![PathBuf::from(".")];
     while let Some(path) = left.pop() {
-        let context = || format!("read {}", root.join(&path).display());
+        let context = || format!("read {:?}", root.join(&path));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let directory = tree.open_at(&path, flags).with_context(context)?;
         let stat = fs::fstat(&directory).with_context(context)?;
@@ -31,7 +31,7 @@ pub(super) fn of(root: &Path) -> Result<String> {
             if kind == FileType::Directory {
                 left.push(path);
             } else {
-                let context = || format!("read {}", root.join(&path).display());
+                let context = || format!("read {:?}", root.join(&path));
                 file(&mut hash, &directory, &name, &path).with_context(context)?;
             }
         }

@@ -42,7 +42,7 @@ pub(super) fn scan(archive: impl Read, format: Format) -> Result<Contents> {
     let mut contents = Contents::default();
     let mut rootfs = false;
     for entry in Archive::new(archive).entries()? {
-        let mut entry = entry?;
+        let mut entry = entry.map_err(entry::unreadable)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
         }
@@ -77,14 +77,14 @@ pub(super) fn scan(archive: impl Read, format: Format) -> Result<Contents> {
 /// hides only files of lower layers, wherever in the archive it stands.
 pub(super) fn whiteouts(archive: impl Read, writer: &mut TreeWriter) -> Result<()> {
     for entry in Archive::new(archive).entries()? {
-        let entry = entry?;
+        let entry = entry.map_err(entry::unreadable)?;
         match entry::layer_entry(&entry.path_bytes())? {
             LayerEntry::Whiteout(path) => writer
                 .remove(&path)
-                .with_context(|| format!("remove {}", path.display()))?,
+                .with_context(|| format!("remove {path:?}"))?,
             LayerEntry::Opaque(path) => writer
                 .clear(&path)
-                .with_context(|| format!("empty {}", path.display()))?,
+                .with_context(|| format!("empty {path:?}"))?,
             LayerEntry::Plain(_) | LayerEntry::Ignored => {}
         }
     }
@@ -94,7 +94,7 @@ pub(super) fn whiteouts(archive: impl Read, writer: &mut TreeWriter) -> Result<(
 /// Unpacks an archive over what is there.
 pub(super) fn unpack(archive: impl Read, format: Format, writer: &mut TreeWriter) -> Result<()> {
     for entry in Archive::new(archive).entries()? {
-        let mut entry = entry?;
+        let mut entry = entry.map_err(entry::unreadable)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
         }

@@ -21,13 +21,13 @@ pub(super) fn keep(root: &Path, listed: &[String], writer: &mut TreeWriter) -> R
         if text.ends_with('/') {
             writer
                 .ensure_directory(&path)
-                .with_context(|| format!("make {}", path.display()))?;
+                .with_context(|| format!("make {path:?}"))?;
         }
     }
     let tree = Root::open(root).with_context(|| format!("open {}", root.display()))?;
     let mut left = vec![PathBuf::from(".")];
     while let Some(directory) = left.pop() {
-        let context = || format!("prune {}", directory.display());
+        let context = || format!("prune {directory:?}");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let opened = tree.open_at(&directory, flags).with_context(context)?;
         for (name, kind) in delete::names(&opened).with_context(context)? {

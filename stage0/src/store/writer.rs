@@ -48,11 +48,11 @@ impl TreeWriter {
         for (path, mtime) in &self.directories {
             match self.root.open_at(in_root(path), flags) {
                 Ok(fd) => fs::futimens(&fd, &times(*mtime))
-                    .with_context(|| format!("set times of {}", path.display()))?,
+                    .with_context(|| format!("set times of {path:?}"))?,
                 // A later entry has replaced it.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => {
-                    return Err(error).with_context(|| format!("open {}", path.display()));
+                    return Err(error).with_context(|| format!("open {path:?}"));
                 }
             }
         }
@@ -112,12 +112,7 @@ impl TreeWriter {
 
     /// Makes `path` another name of `target`, which must be in the tree. A symlink is not followed.
     pub(super) fn hard_link(&mut self, path: &Path, target: &Path) -> Result<()> {
-        let missing = || {
-            format!(
-                "hard link to {}, which is not in the tree",
-                target.display()
-            )
-        };
+        let missing = || format!("hard link to {target:?}, which is not in the tree");
         let Some(target_name) = target.file_name() else {
             bail!(missing());
         };
@@ -130,7 +125,7 @@ impl TreeWriter {
             bail!(missing());
         };
         if kind(&found) == FileType::Directory {
-            bail!("hard link to {}, which is a directory", target.display());
+            bail!("hard link to {target:?}, which is a directory");
         }
         if let Some(name) = path.file_name() {
             let parent = self.parent(path)?;
@@ -221,7 +216,7 @@ impl TreeWriter {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let fd = match self.root.open_at(in_root(parent), flags) {
             Err(Errno::NOENT) => self.make_parents(parent)?,
-            other => other.with_context(|| format!("open {}", parent.display()))?,
+            other => other.with_context(|| format!("open {parent:?}"))?,
         };
         let fd = Rc::new(fd);
         self.last = Some((parent.to_owned(), fd.clone()));
@@ -235,7 +230,7 @@ impl TreeWriter {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let mut opened = self.root.open_at(Path::new("."), flags)?;
         for ancestor in ancestors.into_iter().filter(|a| !a.as_os_str().is_empty()) {
-            let context = || format!("make {}", ancestor.display());
+            let context = || format!("make {ancestor:?}");
             opened = match self.root.open_at(ancestor, flags) {
                 Err(Errno::NOENT) => {
                     self.root

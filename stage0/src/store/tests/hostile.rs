@@ -218,12 +218,12 @@ fn cut_off_files_are_refused() {
 #[test]
 fn what_is_no_image_is_refused() {
     let fixture = Fixture::new();
-    let text = fixture.write("text", &b"hello world".repeat(100));
+    let text = fixture.write("text", &b"hello\x1b[31m\nworld".repeat(100));
     let other = fixture.write("other.tar", &Archive::new().file("a", "b").bytes());
     let empty = fixture.write("empty.tar", &Archive::new().bytes());
     fs::create_dir(fixture.path("dir")).unwrap();
     for (source, why) in [
-        (text, "is no tar archive: "),
+        (text, "is no valid tar archive: "),
         (other, "is neither an ACI nor an OCI nor a docker archive"),
         (empty, "is no image: the archive is empty"),
         (

@@ -77,7 +77,7 @@ impl Fixture {
     /// The error of an import, which must leave the store empty.
     fn refused(&self, source: &str) -> String {
         let error = format!("{:#}", self.import(source).unwrap_err());
-        assert!(!error.contains('\n'), "one line: {error}");
+        assert!(!error.contains(char::is_control), "one line: {error:?}");
         assert!(error.starts_with("import /"), "{error}");
         self.assert_empty();
         error
