@@ -17,6 +17,8 @@ pub struct AppSpec {
     pub working_directory: String,
     /// Whether the root is read-only, volumes apart.
     pub read_only_root: bool,
+    /// Whether paths of `/proc` and `/sys` are hidden or read-only.
+    pub protect_paths: bool,
     /// Volumes, parents before what is mounted below them.
     pub mounts: Vec<VolumeMount>,
 }

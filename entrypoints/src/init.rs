@@ -64,11 +64,13 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         eprint!("{plan}");
     }
 
+    // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
+    let located = locate(&dir, &plan.cgroup)?;
     let entered = enter_cgroup(&facts, &plan.cgroup)?;
     let applied = apply(&plan.steps)?;
-    let announced = announce(&dir, &plan.cgroup)?;
+    let announced = announce(&dir)?;
     let error = become_supervisor(&plan.supervisor, &lock);
-    drop((announced, applied, entered));
+    drop((announced, applied, entered, located));
     Err(error)
 }
 
@@ -86,9 +88,9 @@ fn take_lock() -> Result<OwnedFd> {
     Ok(lock)
 }
 
-/// The type of the terminal on standard input; `None` when it is no terminal.
+/// The type of the caller's terminal; `None` when standard input and output are not one.
 fn terminal_type() -> Option<String> {
-    let terminal = std::io::stdin().is_terminal();
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     terminal.then(|| std::env::var("TERM").unwrap_or_else(|_| "linux".into()))
 }
 
@@ -120,21 +122,18 @@ fn enter_cgroup(facts: &HostFacts, cgroup: &PodCgroup) -> Result<Option<Entered>
     facts.cgroups.enter(&cgroup.path).map(Some)
 }
 
-/// Tells stage0 where the pod is: first its cgroup, then the pid, by which it knows that the pod has started.
-fn announce(dir: &PodDir, cgroup: &PodCgroup) -> Result<Applied> {
-    let file = |path, content: String| Step::File {
-        path,
-        content: content.into_bytes(),
-        mode: 0o644,
-    };
+/// Writes where the pod's cgroups are.
+fn locate(dir: &PodDir, cgroup: &PodCgroup) -> Result<Applied> {
     let path = cgroup
         .path
         .to_str()
         .context("the pod's cgroup is not UTF-8")?;
-    apply(&[
-        file(dir.subcgroup(), path.to_owned()),
-        file(dir.ppid(), std::process::id().to_string()),
-    ])
+    apply(&[Step::file(dir.subcgroup(), path)])
+}
+
+/// Tells stage0 the pid, by which it knows that the pod has started: this process becomes the supervisor.
+fn announce(dir: &PodDir) -> Result<Applied> {
+    apply(&[Step::file(dir.ppid(), std::process::id().to_string())])
 }
 
 /// Executes the supervisor in the place of this program, with the lock. Returns only when that fails.

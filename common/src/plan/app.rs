@@ -52,8 +52,10 @@ pub(super) fn plan(
             .clone()
             .unwrap_or_else(|| "/".into()),
         read_only_root: app.runtime.read_only_root_fs,
+        protect_paths: !inputs.options.disable_paths,
         mounts,
     };
+    let terminal = streams.stdin == Stream::Terminal;
     let unit = unit(inputs, app, &streams);
     if let Some(key) = unit.too_long() {
         bail!(
@@ -71,6 +73,7 @@ pub(super) fn plan(
     Ok(AppPlan {
         steps,
         warnings: not_enforced(app),
+        terminal,
     })
 }
 
@@ -134,20 +137,8 @@ fn output(stream: Stream) -> &'static str {
 
 /// The streams as the run options and the app's annotations ask.
 fn streams(inputs: &Inputs<'_>, app: &PodApp) -> Result<Streams> {
-    if inputs.options.interactive {
-        if inputs.pod.apps.len() != 1 {
-            bail!(
-                "--interactive: works only in a pod of one app, this one has {}",
-                inputs.pod.apps.len()
-            );
-        }
-        return Ok(Streams {
-            stdin: Stream::Terminal,
-            stdout: Stream::Terminal,
-            stderr: Stream::Terminal,
-        });
-    }
     let stream = |name: &str, default| match app.annotation(name) {
+        _ if inputs.options.interactive => Ok(Stream::Terminal),
         None | Some("") => Ok(default),
         Some("null") => Ok(Stream::Null),
         Some("log") if name != annotation::STDIN => Ok(Stream::Log),
@@ -163,7 +154,17 @@ fn streams(inputs: &Inputs<'_>, app: &PodApp) -> Result<Streams> {
         stderr: stream(annotation::STDERR, Stream::Log)?,
     };
     let all = [streams.stdin, streams.stdout, streams.stderr];
-    if all.contains(&Stream::Terminal) && !all.iter().all(|s| *s == Stream::Terminal) {
+    if !all.contains(&Stream::Terminal) {
+        return Ok(streams);
+    }
+    let apps = inputs.pod.apps.len();
+    if apps != 1 {
+        bail!("interactive: works only in a pod of one app, this one has {apps}");
+    }
+    if inputs.term.is_none() {
+        bail!("interactive: standard input and output must be a terminal");
+    }
+    if !all.iter().all(|stream| *stream == Stream::Terminal) {
         bail!(
             "annotation {}: mode interactive needs all three streams",
             annotation::STDIN

@@ -29,7 +29,7 @@ pub struct Inputs<'a> {
     pub facts: &'a HostFacts,
     /// The files that the plan changes or shows to the apps.
     pub existing: &'a Existing,
-    /// The type of the caller's terminal, when standard input is one.
+    /// The type of the caller's terminal, when standard input and output are one.
     pub term: Option<&'a str>,
 }
 
@@ -101,7 +101,8 @@ pub enum Step {
 }
 
 impl Step {
-    fn file(path: PathBuf, content: impl Into<Vec<u8>>) -> Self {
+    /// A file that everybody may read.
+    pub fn file(path: PathBuf, content: impl Into<Vec<u8>>) -> Self {
         Step::File {
             path,
             content: content.into(),
@@ -168,6 +169,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
             });
         }
     }
+    let mut terminal = false;
     for app in apps {
         let mounts = volumes
             .mounts
@@ -178,6 +180,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
             app::plan(&root, inputs, app, mounts).with_context(|| format!("app {}", app.name()))?;
         steps.extend(planned.steps);
         warnings.extend(planned.warnings);
+        terminal |= planned.terminal;
     }
     for isolator in &inputs.pod.manifest.isolators {
         warnings.push(format!(
@@ -186,7 +189,12 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
         ));
     }
     let cgroup = inputs.facts.pod_cgroup(&machine_name(inputs.uuid.as_str()));
-    let supervisor = nspawn::supervisor(dir, inputs, &volumes.volumes, &cgroup)?;
+    let pod = nspawn::Pod {
+        volumes: &volumes.volumes,
+        cgroup: &cgroup,
+        terminal,
+    };
+    let supervisor = nspawn::supervisor(dir, inputs, &pod)?;
     Ok(PodPlan {
         cgroup,
         steps,
@@ -199,6 +207,8 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
 struct AppPlan {
     steps: Vec<Step>,
     warnings: Vec<String>,
+    /// Whether the app has the caller's terminal.
+    terminal: bool,
 }
 
 /// The unit that keeps an immutable pod alive while an app runs (in the image, `rootfs/`).

@@ -29,12 +29,15 @@ const ALWAYS: [&str; 6] = [
     "--bind=/dev/null:/dev/kmsg",
 ];
 
-pub(super) fn supervisor(
-    dir: &PodDir,
-    inputs: &Inputs<'_>,
-    volumes: &[PodVolume],
-    cgroup: &PodCgroup,
-) -> Result<Supervisor> {
+/// What the plan knows of the pod when it comes to the supervisor.
+pub(super) struct Pod<'a> {
+    pub(super) volumes: &'a [PodVolume],
+    pub(super) cgroup: &'a PodCgroup,
+    /// Whether the pod's console is the caller's terminal.
+    pub(super) terminal: bool,
+}
+
+pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Result<Supervisor> {
     // Paths from the pod directory, in which the supervisor is started: the directory's own path may have characters
     // (`:`, `;`, `$`) that mean something in the loader's list of libraries.
     let libraries = LIBRARIES.map(|lib| format!("{STAGE_ROOT}/{lib}")).join(":");
@@ -63,13 +66,9 @@ pub(super) fn supervisor(
             "--register=yes",
             "--register=no",
         ),
-        option(
-            terminal(inputs),
-            "--console=interactive",
-            "--console=read-only",
-        ),
+        option(pod.terminal, "--console=interactive", "--console=read-only"),
     ]);
-    if !cgroup.scope {
+    if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
     if inputs.options.network == Network::None {
@@ -80,7 +79,7 @@ pub(super) fn supervisor(
         command.push(format!("--private-users={}:{}", range.shift, range.count));
         command.push("--private-users-ownership=off".into());
     }
-    for volume in volumes {
+    for volume in pod.volumes {
         command.push(bind(dir, volume)?);
     }
     command.push("--".into());
@@ -89,11 +88,6 @@ pub(super) fn supervisor(
         command,
         environment: environment(inputs),
     })
-}
-
-/// Whether the pod's console is the caller's terminal.
-fn terminal(inputs: &Inputs<'_>) -> bool {
-    inputs.options.interactive && inputs.term.is_some()
 }
 
 /// The options of the pod's PID 1.

@@ -1,18 +1,15 @@
 //! `/dev` of an app: what the App Container specification demands ("OS-SPEC", Linux), on a tmpfs of the app's own.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use common::root::Root;
 use rustix::fs::{self, FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
-};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
 
-use super::mounts::{attach, clone_tree};
+use super::mounts::{attach, clone_tree, new_mount};
 
 /// Character devices, with their numbers (admin-guide/devices.txt of the kernel), mode 0666.
 const NODES: [(&str, u32, u32); 6] = [
@@ -71,19 +68,6 @@ pub(super) fn mount(root: &Root) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A new detached mount of a file system.
-fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd> {
-    let context = || format!("make a {kind}");
-    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(context)?;
-    // The source says nothing of these, but stands in the first column of every list of mounts.
-    for (key, value) in [("source", kind)].iter().chain(options) {
-        fsconfig_set_string(&fs, *key, *value)
-            .with_context(|| format!("make a {kind} with {key}={value}"))?;
-    }
-    fsconfig_create(&fs).with_context(context)?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).with_context(context)
 }
 
 /// Makes a device node. Where nodes cannot be made (in a user namespace) the pod's own is mounted in its place.

@@ -12,6 +12,7 @@ use common::env::Environment;
 use elf::ElfStream;
 use elf::abi::PT_INTERP;
 use elf::endian::AnyEndian;
+use rustix::io::Errno;
 
 /// Why the program could not be executed.
 pub(super) struct Failure {
@@ -42,7 +43,7 @@ pub(super) fn execute(words: &[String], environment: &Environment) -> Failure {
     }
     failure.unwrap_or_else(|| Failure {
         path: name.into(),
-        error: io::ErrorKind::NotFound.into(),
+        error: Errno::NOENT.into(),
     })
 }
 

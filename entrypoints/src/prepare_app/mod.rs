@@ -12,6 +12,7 @@
 mod dev;
 mod execute;
 mod mounts;
+mod protect;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -15,11 +15,15 @@ use common::sys::{MountAttributes, mount_setattr};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{self, CWD, FileType};
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-    open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    mount_change, move_mount, open_tree, unmount,
 };
 
-use super::dev;
+use super::{dev, protect};
+
+/// Where cgroups are, for apps to read.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Makes the root of `app` as `spec` says, in a mount namespace of this process's own, and makes it `/`.
 pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
@@ -44,12 +48,19 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     .with_context(|| format!("mount {}", path.display()))?;
     let app_root = Root::from(tree);
 
-    let proc = clone_tree(Path::new("/proc"))?;
-    attach(&proc, &app_root, Path::new("/proc"))?;
-    // The pod's systemd writes to its cgroups below /sys; apps do not.
-    let sys = read_only(clone_tree(Path::new("/sys"))?).context("make /sys read-only")?;
-    attach(&sys, &app_root, Path::new("/sys"))?;
+    attach(
+        clone_tree(Path::new("/proc"))?,
+        &app_root,
+        Path::new("/proc"),
+    )?;
+    attach(sys()?, &app_root, Path::new("/sys"))?;
+    let cgroups =
+        read_only(clone_tree(Path::new(CGROUPS))?).context("make the cgroups read-only")?;
+    attach(cgroups, &app_root, Path::new(CGROUPS))?;
     dev::mount(&app_root)?;
+    if spec.protect_paths {
+        protect::protect(&app_root)?;
+    }
     files(root, &app_root)?;
     for mount in &spec.mounts {
         let mut source = clone_tree(&root.volumes().join(&mount.volume))?;
@@ -70,6 +81,33 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         .context("make the root read-only")?;
     }
     pivot(&app_root)
+}
+
+/// A read-only sysfs of the pod's network namespace. Where the pod may not mount one (in a user namespace) its own
+/// `/sys` takes its place, in which nspawn shows a part.
+fn sys() -> Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    new_mount("sysfs", &[], flags).or_else(|_| read_only(clone_tree(Path::new("/sys"))?))
+}
+
+/// A new detached mount of a file system.
+pub(super) fn new_mount(
+    kind: &str,
+    options: &[(&str, &str)],
+    flags: MountAttrFlags,
+) -> Result<OwnedFd> {
+    let context = || format!("make a {kind}");
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).with_context(context)?;
+    // The source says nothing of these, but stands in the first column of every list of mounts.
+    for (key, value) in [("source", kind)].iter().chain(options) {
+        fsconfig_set_string(&fs, *key, *value)
+            .with_context(|| format!("make a {kind} with {key}={value}"))?;
+    }
+    fsconfig_create(&fs).with_context(context)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).with_context(context)
 }
 
 /// A detached copy of the mount at `path` of the pod, with all below it.
@@ -96,7 +134,7 @@ pub(super) fn attach(source: impl AsFd, root: &Root, target: &Path) -> Result<()
 }
 
 /// Makes a mount and all below it read-only.
-fn read_only(mount: OwnedFd) -> Result<OwnedFd> {
+pub(super) fn read_only(mount: OwnedFd) -> Result<OwnedFd> {
     mount_setattr(
         &mount,
         MountAttributes {
