@@ -1,0 +1,220 @@
+//! Cgroups of a pod: made, entered and left on trees of plain files, and on the kernel's own where root can do it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::cgroup::{Hierarchies, Hierarchy};
+use rustix::fs::{Access, access};
+use tempfile::TempDir;
+
+/// The cgroup that the tests enter, and the one that they are in before.
+const POD: &str = "/outer/pod";
+const OWN: &str = "/own";
+
+/// Hierarchies of plain files below a directory: unified, memory and cpuset.
+struct Fake {
+    dir: TempDir,
+    hierarchies: Hierarchies,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let hierarchy = |name: &str, controllers: &[&str]| {
+            let mount_point = dir.path().join(name);
+            fs::create_dir_all(mount_point.join("own")).unwrap();
+            Hierarchy {
+                mount_point,
+                mounted: "/".into(),
+                controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+                own: OWN.into(),
+            }
+        };
+        let hierarchies = Hierarchies(vec![
+            hierarchy("unified", &[]),
+            hierarchy("memory", &["memory"]),
+            hierarchy("cpuset", &["cpuset"]),
+        ]);
+        Fake { dir, hierarchies }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// What was written to `cgroup.procs` of a cgroup in each hierarchy.
+    fn procs(&self, cgroup: &str) -> [String; 3] {
+        ["unified", "memory", "cpuset"].map(|name| {
+            let file = self.path(&format!("{name}{cgroup}/cgroup.procs"));
+            fs::read_to_string(file).unwrap_or_default()
+        })
+    }
+}
+
+#[test]
+fn entering_joins_every_hierarchy_and_leaving_goes_back() {
+    let fake = Fake::new();
+    let entered = fake.hierarchies.enter(Path::new(POD)).unwrap();
+    assert_eq!(fake.procs(POD), ["0", "0", "0"]);
+    assert_eq!(fake.procs(OWN), ["", "", ""]);
+    drop(entered);
+    assert_eq!(fake.procs(OWN), ["0", "0", "0"]);
+}
+
+#[test]
+fn who_is_kept_does_not_go_back() {
+    let fake = Fake::new();
+    fake.hierarchies.enter(Path::new(POD)).unwrap().keep();
+    assert_eq!(fake.procs(POD), ["0", "0", "0"]);
+    assert_eq!(fake.procs(OWN), ["", "", ""]);
+}
+
+/// cpusets(7): a new one has no CPUs and no memory nodes.
+#[test]
+fn cpusets_are_filled_from_their_parents() {
+    let fake = Fake::new();
+    fs::create_dir_all(fake.path("cpuset/outer/pod")).unwrap();
+    for (file, content) in [
+        ("cpuset.cpus", "0-3\n"),
+        ("cpuset.mems", "0\n"),
+        ("outer/cpuset.cpus", "\n"),
+        ("outer/cpuset.mems", "1\n"),
+        ("outer/pod/cpuset.cpus", ""),
+        ("outer/pod/cpuset.mems", ""),
+    ] {
+        fs::write(fake.path("cpuset").join(file), content).unwrap();
+    }
+    fake.hierarchies.enter(Path::new(POD)).unwrap().keep();
+    let read = |file| fs::read_to_string(fake.path("cpuset").join(file)).unwrap();
+    assert_eq!(
+        (read("outer/cpuset.cpus"), read("outer/cpuset.mems")),
+        ("0-3".into(), "1\n".into())
+    );
+    assert_eq!(
+        (read("outer/pod/cpuset.cpus"), read("outer/pod/cpuset.mems")),
+        ("0-3".into(), "1".into())
+    );
+}
+
+#[test]
+fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
+    let fake = Fake::new();
+    fs::write(fake.path("memory/outer"), "a file").unwrap();
+    let error = fake.hierarchies.enter(Path::new(POD)).unwrap_err();
+    let start = format!("make cgroup {}: ", fake.path("memory/outer/pod").display());
+    assert!(format!("{error:#}").starts_with(&start), "{error:#}");
+    assert!(!fake.path("unified/outer/pod").exists());
+}
+
+#[test]
+fn a_cgroup_that_cannot_be_joined_is_left_everywhere() {
+    let fake = Fake::new();
+    fs::create_dir_all(fake.path("memory/outer/pod/cgroup.procs")).unwrap();
+    let error = fake.hierarchies.enter(Path::new(POD)).unwrap_err();
+    let file = fake.path("memory/outer/pod/cgroup.procs");
+    let start = format!("write 0 to {}: ", file.display());
+    assert!(format!("{error:#}").starts_with(&start), "{error:#}");
+    assert_eq!(fake.procs(OWN)[0], "0");
+}
+
+#[test]
+fn removing_takes_what_is_below_and_forgives_what_is_gone() {
+    let fake = Fake::new();
+    for dir in [
+        "unified/outer/pod/a/b",
+        "unified/outer/pod/c",
+        "memory/outer/pod",
+    ] {
+        fs::create_dir_all(fake.path(dir)).unwrap();
+    }
+    fake.hierarchies.remove(Path::new(POD)).unwrap();
+    assert!(fake.path("unified/outer").exists());
+    assert!(!fake.path("unified/outer/pod").exists());
+    assert!(!fake.path("memory/outer/pod").exists());
+    fake.hierarchies.remove(Path::new(POD)).unwrap();
+
+    fs::create_dir_all(fake.path("memory/outer/pod/busy/file")).unwrap();
+    fs::write(fake.path("memory/outer/pod/busy/tasks"), "").unwrap();
+    let error = fake.hierarchies.remove(Path::new(POD)).unwrap_err();
+    let busy = fake.path("memory/outer/pod/busy");
+    assert!(
+        format!("{error:#}").starts_with(&format!("remove cgroup {}: ", busy.display())),
+        "{error:#}"
+    );
+}
+
+#[test]
+fn processes_anywhere_below_are_found_once() {
+    let fake = Fake::new();
+    let processes = || Vec::from_iter(fake.hierarchies.processes(Path::new(POD)));
+    assert!(processes().is_empty());
+    fs::create_dir_all(fake.path("memory/outer/pod/payload/app")).unwrap();
+    fs::create_dir_all(fake.path("unified/outer/pod")).unwrap();
+    for (cgroup, pids) in [
+        ("memory/outer/pod", ""),
+        ("memory/outer/pod/payload/app", "7\n12\n"),
+        // 0: a process of another PID namespace.
+        ("unified/outer/pod", "0\n7\n3\n"),
+    ] {
+        fs::write(fake.path(cgroup).join("cgroup.procs"), pids).unwrap();
+    }
+    assert_eq!(processes(), [3, 7, 12]);
+}
+
+/// The kernel's hierarchies, when this process may change them all; else says why not.
+fn real() -> Option<Hierarchies> {
+    let real = Hierarchies::read(Path::new("/proc")).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    let writable = real
+        .0
+        .iter()
+        .all(|h| access(h.dir(Path::new("/")), Access::WRITE_OK).is_ok());
+    if !root || !writable || real.0.is_empty() {
+        eprintln!(
+            "skipped: only root can change cgroups, and only where they are mounted for writing"
+        );
+        return None;
+    }
+    Some(real)
+}
+
+fn own_cgroups() -> Vec<String> {
+    let file = fs::read_to_string("/proc/self/cgroup").unwrap();
+    file.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn processes_are_moved_counted_and_killed() {
+    let Some(real) = real() else {
+        return;
+    };
+    let path = PathBuf::from(format!("/cgroup-test-{}", std::process::id()));
+    let below = path.join("below");
+    let before = own_cgroups();
+    let entered = real.enter(&below).unwrap();
+    let inside = own_cgroups()
+        .iter()
+        .filter(|line| line.ends_with(below.to_str().unwrap()))
+        .count();
+    assert_eq!(inside, real.0.len());
+    let own = i32::try_from(std::process::id()).unwrap();
+    assert_eq!(Vec::from_iter(real.processes(&path)), [own]);
+    let sleep = || Command::new("sleep").arg("1000").spawn().unwrap();
+    let children = [sleep(), sleep()];
+    drop(entered);
+    assert_eq!(own_cgroups(), before);
+    assert!(!real.processes(&path).is_empty());
+    assert!(real.remove(&path).is_err());
+
+    real.kill(&path).unwrap();
+    assert!(real.processes(&path).is_empty());
+    for mut child in children {
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+    }
+    real.remove(&path).unwrap();
+    assert!(real.0.iter().all(|h| !h.dir(&path).exists()));
+}
