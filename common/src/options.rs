@@ -208,13 +208,13 @@ fn id_range(range: &str) -> Result<IdRange> {
     })
 }
 
-/// A host name as hostname(7) has it, underscores too, which people use although DNS does not know them.
+/// A host name as hostname(7) has it, underscores too, which people use although DNS does not know them. nspawn strips
+/// them, and what is left must be a name.
 fn hostname(name: &str) -> Result<String> {
     let label = |l: &str| {
+        let l = l.replace('_', "");
         let fits = !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-');
-        fits && l
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        fits && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     if name.len() > 64 || !name.split('.').all(label) {
         bail!(

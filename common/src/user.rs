@@ -34,12 +34,16 @@ impl Identity {
     /// were converted from Docker's.
     pub fn of_app(app: &App, root: &Root, group_defaults_to_uid: bool) -> Result<Self> {
         let uid = find(root, &app.user, PASSWD, |stat| stat.st_uid)
+            .and_then(valid)
             .with_context(|| format!("user {:?}", app.user))?;
         let gid = match find(root, &app.group, GROUP, |stat| stat.st_gid) {
             Err(_) if group_defaults_to_uid => uid,
-            found => found.with_context(|| format!("group {:?}", app.group))?,
+            found => found
+                .and_then(valid)
+                .with_context(|| format!("group {:?}", app.group))?,
         };
-        let groups: BTreeSet<u32> = app.supplementary_gids.iter().copied().collect();
+        let groups = app.supplementary_gids.iter().map(|gid| valid(*gid));
+        let groups: BTreeSet<u32> = groups.collect::<Result<_>>().context("supplementaryGIDs")?;
         Ok(Identity {
             uid,
             gid,
@@ -72,11 +76,19 @@ fn find(root: &Root, who: &str, file: &str, owner: fn(&rustix::fs::Stat) -> u32)
         }
     }
     match who.parse() {
-        // (uid_t) -1 means "leave as it is" to setresuid(2).
-        Ok(u32::MAX) => bail!("{} is not a valid id", u32::MAX),
         Ok(id) => Ok(id),
         Err(_) => bail!("not in {file} of the image, and not a number"),
     }
+}
+
+/// (uid_t) -1 means "leave as it is" to setresuid(2), so that an app would stay root; systemd refuses it, and the -1
+/// of the time when ids had 16 bits.
+fn valid(id: u32) -> Result<u32> {
+    const OLD_MINUS_ONE: u32 = u16::MAX as u32;
+    if matches!(id, u32::MAX | OLD_MINUS_ONE) {
+        bail!("{id} is not a valid id");
+    }
+    Ok(id)
 }
 
 /// The pod's own passwd and group files.

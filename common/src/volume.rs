@@ -18,7 +18,8 @@ const DEFAULT_MODE: u32 = 0o755;
 /// A volume in the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodVolume {
-    /// Its name in the pod: the volume's own, or `APP.VOLUME` when it belongs to one app (names have no dot).
+    /// Its name in the pod: the volume's own; `APP.VOLUME` when it belongs to one app, `APP.implicit.MOUNT-POINT` when
+    /// it was made for a mount point (names have no dot).
     pub key: String,
     /// Where its content is.
     pub source: Source,
@@ -104,6 +105,9 @@ fn app_mounts(
         let target = target(path)?;
         if mounts.iter().any(|m: &VolumeMount| m.target == target) {
             bail!("two volumes are mounted at {target}");
+        }
+        if used.get(&volume.key).is_some_and(|known| *known != volume) {
+            bail!("volume {} is given twice, with a difference", volume.key);
         }
         mounts.push(VolumeMount {
             volume: volume.key.clone(),
@@ -217,7 +221,7 @@ fn implicit(app: AppVolumes<'_>, point: &MountPoint) -> PodVolume {
         filled_from,
     };
     PodVolume {
-        key: format!("{name}.{}", point.name),
+        key: format!("{name}.implicit.{}", point.name),
         source,
         read_only: false,
     }
@@ -291,7 +295,7 @@ mod tests {
     fn a_mount_point_without_a_volume_gets_an_empty_one() {
         let points = json!([{"name": "volume-data", "path": "/data"}]);
         let (volumes, mounts) = plan(json!([]), json!([]), points, true).unwrap();
-        assert_eq!(mounts, ["a.volume-data /data"]);
+        assert_eq!(mounts, ["a.implicit.volume-data /data"]);
         let filled_from = Some(("a".to_owned(), PathBuf::from("/data")));
         assert_eq!(
             volumes.volumes[0].source,
