@@ -5,6 +5,7 @@
 mod call;
 mod check;
 mod pod;
+mod spec;
 mod tree;
 
 use std::cell::RefCell;
@@ -15,7 +16,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result, ensure};
 
 pub use call::{Call, Run};
-pub use pod::{AppSpec, Pod, PodSpec, State};
+pub use pod::{Pod, State};
+pub use spec::{AppSpec, PodSpec};
 pub use tree::Tree;
 
 use crate::harness;

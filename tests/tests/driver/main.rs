@@ -7,6 +7,7 @@ mod files;
 mod flags;
 mod gc;
 mod manifest;
+mod start;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         flags::cases(),
         gc::cases(),
         manifest::cases(),
+        start::cases(),
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),

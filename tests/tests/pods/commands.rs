@@ -1,4 +1,4 @@
-//! stage0's commands on pods: prepare, list, status, stop, rm, gc.
+//! stage0's commands on pods: prepare, run, list, status, cat-manifest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tests::fixture::{App, Fixture, with};
-use tests::process::{BOUND, Running};
+use tests::fixture::{App, with};
+
+use crate::common::{start_server, status};
 
 tests::cases!("commands":
     stage1_is_found_beside_the_program,
@@ -21,49 +22,7 @@ tests::cases!("commands":
     ambiguous_or_unknown_prefix_is_an_error,
     manifest_is_shown,
     uuid_is_saved,
-    stop_is_orderly,
-    stop_of_an_exited_pod,
-    remove_refuses_a_running_pod,
-    gc_keeps_young_pods,
-    gc_takes_old_ones,
-    gc_expires_prepared_pods,
 );
-
-/// An app that is ready when `/out/ready` is there and ends well when told to stop.
-fn server() -> App {
-    App::probe(
-        "server",
-        [
-            "do",
-            "write",
-            "/out/ready",
-            "",
-            "+",
-            "until-term",
-            "+",
-            "write",
-            "/out/stopped",
-            "",
-        ],
-    )
-}
-
-fn start_server(fixture: &Fixture) -> Result<(String, Running)> {
-    let started = fixture.pod([server()]).start_prepared(&[])?;
-    tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
-    Ok(started)
-}
-
-fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, String>> {
-    let text = fixture.text(["status", uuid])?;
-    text.lines()
-        .map(|line| {
-            line.split_once('=')
-                .map(|(name, value)| (name.into(), value.into()))
-                .context("a line without =")
-        })
-        .collect()
-}
 
 fn stage1_is_found_beside_the_program() -> Result<()> {
     with(|fixture| {
@@ -294,91 +253,6 @@ fn uuid_is_saved() -> Result<()> {
         pod.run()?.expect(0)?;
         let saved = fs::read_to_string(&path)?;
         assert_eq!(saved.trim(), fixture.pods()[0].1);
-        Ok(())
-    })
-}
-
-fn stop_is_orderly() -> Result<()> {
-    with(|fixture| {
-        let (uuid, running) = start_server(fixture)?;
-        fixture.stage0(["stop", &uuid])?.expect(0)?;
-        let finished = running.finish()?.expect(0)?;
-        ensure!(
-            fixture.out("stopped").exists(),
-            "the app could not finish: {finished}"
-        );
-        assert_eq!(finished.console("server"), ["got SIGTERM"]);
-        Ok(())
-    })
-}
-
-fn stop_of_an_exited_pod() -> Result<()> {
-    with(|fixture| {
-        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
-        fixture
-            .stage0(["stop", &uuid])?
-            .expect_refusal(&[&uuid[..8]])?;
-        fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
-        fixture
-            .stage0(["stop", &uuid])?
-            .expect_refusal(&[&uuid[..8]])?;
-        Ok(())
-    })
-}
-
-fn remove_refuses_a_running_pod() -> Result<()> {
-    with(|fixture| {
-        let (uuid, running) = start_server(fixture)?;
-        fixture
-            .stage0(["rm", &uuid])?
-            .expect_refusal(&[&uuid[..8]])?;
-        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
-        assert_eq!(status(fixture, &uuid)?["state"], "running");
-        fixture.stage0(["stop", &uuid])?.expect(0)?;
-        running.finish()?.expect(0)?;
-        fixture.stage0(["rm", &uuid])?.expect(0)?;
-        ensure!(fixture.leftovers().is_empty(), "{:?}", fixture.leftovers());
-        Ok(())
-    })
-}
-
-fn gc_keeps_young_pods() -> Result<()> {
-    with(|fixture| {
-        fixture
-            .pod([App::probe("a", ["exit", "5"])])
-            .run()?
-            .expect(5)?;
-        let (_, uuid) = fixture.pods().pop().context("no pod")?;
-        fixture.stage0(["gc", "--grace-period=1h"])?.expect(0)?;
-        assert_eq!(status(fixture, &uuid)?["app-a"], "5");
-        Ok(())
-    })
-}
-
-fn gc_takes_old_ones() -> Result<()> {
-    with(|fixture| {
-        for options in [&[][..], &["--no-overlay"]] {
-            let pod = fixture.pod([App::probe("a", ["exit", "5"])]);
-            options
-                .iter()
-                .fold(pod, |pod, option| pod.option(*option))
-                .run()?
-                .expect(5)?;
-        }
-        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
-        ensure!(fixture.pods().is_empty(), "{:?}", fixture.pods());
-        ensure!(fixture.leftovers().is_empty(), "{:?}", fixture.leftovers());
-        Ok(())
-    })
-}
-
-fn gc_expires_prepared_pods() -> Result<()> {
-    with(|fixture| {
-        let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
-        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
-        // A prepared pod waits to be run; the grace period is about pods that have ended.
-        assert_eq!(status(fixture, &uuid)?["state"], "prepared");
-        fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
         Ok(())
     })
 }

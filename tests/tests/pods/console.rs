@@ -9,6 +9,7 @@ use tests::process::{BOUND, Running};
 tests::cases!("console":
     both_streams_of_all_apps,
     many_lines_in_order,
+    long_lines_are_whole,
     output_reaches_the_journal,
     output_may_be_discarded,
     interactive_on_a_terminal,
@@ -55,11 +56,11 @@ fn both_streams_of_all_apps() -> Result<()> {
 fn many_lines_in_order() -> Result<()> {
     with(|fixture| {
         let finished = fixture
-            .pod([App::probe("a", ["lines", "3000"])])
+            .pod([App::probe("a", ["lines", "15000"])])
             .run()?
             .expect(0)?;
-        let expected: Vec<_> = (1..=3000)
-            .map(|line| format!("line {line} of 3000"))
+        let expected: Vec<_> = (1..=15000)
+            .map(|line| format!("line {line} of 15000"))
             .collect();
         let lines = finished.console("a");
         ensure!(
@@ -67,6 +68,27 @@ fn many_lines_in_order() -> Result<()> {
             "{} lines on the console, the last is {:?}",
             lines.len(),
             lines.last()
+        );
+        Ok(())
+    })
+}
+
+fn long_lines_are_whole() -> Result<()> {
+    with(|fixture| {
+        // journald cuts lines at 48 KiB; nothing may get lost at the cuts.
+        let text = (0..12_000)
+            .map(|number| format!("{number:07} "))
+            .collect::<String>();
+        let finished = fixture
+            .pod([App::probe("a", ["print", text.trim_end()])])
+            .run()?
+            .expect(0)?;
+        let heard = finished.console("a").concat();
+        ensure!(
+            heard.replace(' ', "") == text.replace(' ', ""),
+            "{} of {} bytes arrived",
+            heard.len(),
+            text.len()
         );
         Ok(())
     })
@@ -137,13 +159,11 @@ fn interactive_on_a_terminal() -> Result<()> {
 fn interactive_without_a_terminal() -> Result<()> {
     with(|fixture| {
         let app = App::probe("a", ["do", "echo-line", "+", "exit", "4"]);
-        let mut running = fixture
+        fixture
             .pod([app])
             .option("--interactive")
-            .start_with(std::process::Stdio::piped())?;
-        running.stdin().context("stdin")?.write_all(b"piped\n")?;
-        let finished = running.finish()?.expect(4)?;
-        ensure!(finished.stdout.contains("echo: piped"), "{finished}");
+            .run()?
+            .expect_refusal(&["interactive", "terminal"])?;
         Ok(())
     })
 }

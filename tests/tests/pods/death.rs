@@ -1,6 +1,5 @@
 //! Any process may die at any point, and the next command sees the truth.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
@@ -8,29 +7,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::fixture::{App, Fixture, with};
 use tests::process::{BOUND, Running};
 
+use crate::common::{start_server, status};
+
 tests::cases!("death":
     of_the_supervisor,
     of_pid_1,
     of_an_app,
     of_stage0_while_preparing,
+    of_the_run_by_sigterm,
     gc_after_the_supervisors,
 );
-
-fn start(fixture: &Fixture) -> Result<(String, Running)> {
-    let app = App::probe("a", ["do", "write", "/out/ready", "", "+", "until-term"]);
-    let started = fixture.pod([app]).start_prepared(&[])?;
-    tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
-    Ok(started)
-}
-
-fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, String>> {
-    let text = fixture.text(["status", uuid])?;
-    Ok(text
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect())
-}
 
 /// The parent of the pod's PID 1.
 fn supervisor(fixture: &Fixture, uuid: &str) -> Result<Pid> {
@@ -40,7 +26,7 @@ fn supervisor(fixture: &Fixture, uuid: &str) -> Result<Pid> {
 
 fn of_the_supervisor() -> Result<()> {
     with(|fixture| {
-        let (uuid, running) = start(fixture)?;
+        let (uuid, running) = start_server(fixture)?;
         kill_process(supervisor(fixture, &uuid)?, Signal::KILL)?;
         // The pod lives on without its supervisor and its console: it must not be taken for an exited one.
         drop(running);
@@ -56,7 +42,7 @@ fn of_the_supervisor() -> Result<()> {
 
 fn gc_after_the_supervisors() -> Result<()> {
     with(|fixture| {
-        let (uuid, running) = start(fixture)?;
+        let (uuid, running) = start_server(fixture)?;
         kill_process(supervisor(fixture, &uuid)?, Signal::KILL)?;
         drop(running);
         fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
@@ -76,7 +62,7 @@ fn gc_after_the_supervisors() -> Result<()> {
 
 fn of_pid_1() -> Result<()> {
     with(|fixture| {
-        let (uuid, running) = start(fixture)?;
+        let (uuid, running) = start_server(fixture)?;
         let pid: i32 = status(fixture, &uuid)?["pid"].parse()?;
         kill_process(Pid::from_raw(pid).context("a pid")?, Signal::KILL)?;
         ensure!(
@@ -91,7 +77,7 @@ fn of_pid_1() -> Result<()> {
 
 fn of_an_app() -> Result<()> {
     with(|fixture| {
-        let (uuid, running) = start(fixture)?;
+        let (uuid, running) = start_server(fixture)?;
         let processes = fs::read_dir("/proc")?.flatten().filter_map(|entry| {
             let pid = entry.file_name().to_string_lossy().parse::<i32>().ok()?;
             let cgroup = fs::read_to_string(entry.path().join("cgroup")).ok()?;
@@ -101,7 +87,7 @@ fn of_an_app() -> Result<()> {
         let pid = processes.last().context("no process of the app")?;
         kill_process(Pid::from_raw(pid).context("a pid")?, Signal::KILL)?;
         running.finish()?.expect(137)?;
-        assert_eq!(status(fixture, &uuid)?["app-a"], "137");
+        assert_eq!(status(fixture, &uuid)?["app-server"], "137");
         Ok(())
     })
 }
@@ -150,4 +136,23 @@ fn caught_preparing(
     tests::wait::for_file(&dir.join("any"), Some(BOUND), |_| new().is_some())?;
     drop(running);
     Ok(new().map(|(_, uuid)| uuid))
+}
+
+fn of_the_run_by_sigterm() -> Result<()> {
+    with(|fixture| {
+        for signal in [Signal::TERM, Signal::INT] {
+            let (uuid, running) = start_server(fixture)?;
+            running.signal(signal)?;
+            // What a user means by Ctrl-C, or a service manager by its stop: in order.
+            running.finish()?.expect(0)?;
+            ensure!(
+                fixture.out("stopped").exists(),
+                "{signal:?}: the app could not finish"
+            );
+            assert_eq!(status(fixture, &uuid)?["app-server"], "0");
+            fs::remove_file(fixture.out("ready"))?;
+            fs::remove_file(fixture.out("stopped"))?;
+        }
+        Ok(())
+    })
 }

@@ -1,10 +1,14 @@
 //! Real pods through `build/stage0`, as a user types it: looked at from inside by the probe, and from outside.
 
+mod archives;
 mod arguments;
 mod commands;
+mod common;
 mod console;
 mod death;
+mod devices;
 mod dns;
+mod ending;
 mod environment;
 mod exit;
 mod filesystem;
@@ -13,7 +17,10 @@ mod identity;
 mod images;
 mod isolators;
 mod missing;
+mod mounts;
 mod refusals;
+mod states;
+mod store;
 mod volumes;
 
 use std::path::Path;
@@ -21,11 +28,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cases = [
+        archives::cases(),
         arguments::cases(),
         commands::cases(),
         console::cases(),
         death::cases(),
+        devices::cases(),
         dns::cases(),
+        ending::cases(),
         environment::cases(),
         exit::cases(),
         filesystem::cases(),
@@ -34,7 +44,10 @@ fn main() -> ExitCode {
         images::cases(),
         isolators::cases(),
         missing::cases(),
+        mounts::cases(),
         refusals::cases(),
+        states::cases(),
+        store::cases(),
         volumes::cases(),
     ];
     tests::harness::main(

@@ -10,6 +10,7 @@ tests::cases!("refusals":
     usage_errors,
     bad_values,
     duplicate_app_names,
+    interactive_pod_of_two_apps,
     broken_pod_manifest,
     manifest_errors_name_the_field,
     help_and_version,
@@ -150,6 +151,21 @@ fn duplicate_app_names() -> Result<()> {
             App::probe("same", ["exit", "1"]),
         ];
         fixture.pod(apps).run()?.expect_refusal(&["same"])?;
+        nothing_left(fixture)
+    })
+}
+
+fn interactive_pod_of_two_apps() -> Result<()> {
+    with(|fixture| {
+        let apps = [
+            App::probe("a", ["exit", "0"]),
+            App::probe("b", ["exit", "0"]),
+        ];
+        fixture
+            .pod(apps)
+            .option("--interactive")
+            .run()?
+            .expect_refusal(&["interactive"])?;
         nothing_left(fixture)
     })
 }
