@@ -21,6 +21,8 @@ enum Undo {
     Remove(PathBuf),
     /// A directory that was not there, with all in it.
     RemoveTree(PathBuf),
+    /// A symlink that had this target.
+    Link(PathBuf, PathBuf),
     /// A file that had this content.
     Restore(PathBuf, Vec<u8>, Permissions),
 }
@@ -64,8 +66,14 @@ impl Applied {
             }
             Step::Link { path, target } => {
                 self.parents(path)?;
-                if fs::read_link(path).is_ok_and(|t| t == *target) {
-                    return Ok(());
+                match fs::read_link(path) {
+                    Ok(before) if before == *target => return Ok(()),
+                    Ok(before) => {
+                        fs::remove_file(path)?;
+                        self.0.push(Undo::Link(path.clone(), before));
+                    }
+                    // Nothing, or something else that is not for us to remove: the next call tells.
+                    Err(_) => {}
                 }
                 symlink(target, path)?;
                 self.0.push(Undo::Remove(path.clone()));
@@ -128,6 +136,7 @@ impl Drop for Applied {
             let _ = match undo {
                 Undo::Remove(path) => fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)),
                 Undo::RemoveTree(path) => fs::remove_dir_all(&path),
+                Undo::Link(path, target) => symlink(target, path),
                 Undo::Restore(path, content, permissions) => {
                     write_whole(&path, &content, permissions.mode() & 0o7777)
                         .map_err(std::io::Error::other)
@@ -203,6 +212,21 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
             0o640
         );
+    }
+
+    #[test]
+    fn links_are_replaced_and_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("link");
+        symlink("before", &path).unwrap();
+        let step = Step::Link {
+            path: path.clone(),
+            target: "after".into(),
+        };
+        let applied = apply(&[step]).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("after"));
+        drop(applied);
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("before"));
     }
 
     #[test]
