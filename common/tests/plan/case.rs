@@ -1,8 +1,8 @@
 //! A case: its files, laid out as stage0 leaves a pod directory, and planned as `init` does it.
 
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -181,7 +181,11 @@ fn copy(from: &Path, to: &Path) {
         } else if kind.is_symlink() {
             symlink(fs::read_link(from).unwrap(), to).unwrap();
         } else {
-            fs::copy(from, to).unwrap();
+            // A checkout has the modes of whose umask it was.
+            let executable = entry.metadata().unwrap().mode() & 0o100 != 0;
+            let mode = if executable { 0o755 } else { 0o644 };
+            fs::copy(from, &to).unwrap();
+            fs::set_permissions(to, Permissions::from_mode(mode)).unwrap();
         }
     }
 }
