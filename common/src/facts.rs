@@ -6,6 +6,9 @@ use anyhow::Result;
 
 use crate::cgroup::Hierarchies;
 
+/// Whether the kernel's log has times. journald puts them before each line on the console when it can read "Y" here.
+pub const PRINTK_TIME: &str = "/sys/module/printk/parameters/time";
+
 /// Facts about the host that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
@@ -19,6 +22,10 @@ pub struct HostFacts {
     pub journal: bool,
     /// The cgroup hierarchies that are mounted.
     pub cgroups: Hierarchies,
+    /// The kernel says whether its log has times, which journald takes for its lines on the console.
+    pub printk_time: bool,
+    /// The number of the kernel's last capability.
+    pub last_capability: u8,
 }
 
 impl HostFacts {
@@ -32,7 +39,9 @@ impl HostFacts {
             machined: systemd
                 && exists("usr/share/dbus-1/system-services/org.freedesktop.machine1.service"),
             journal: systemd && exists("run/systemd/journal/socket") && exists("var/log/journal"),
+            printk_time: exists(PRINTK_TIME.trim_start_matches('/')),
             cgroups: Hierarchies::read(&root.join("proc"))?,
+            last_capability: crate::isolate::capability::last(&root.join("proc"))?,
         })
     }
 
@@ -88,8 +97,8 @@ mod tests {
             systemd,
             system_bus: systemd,
             machined: systemd,
-            journal: false,
             cgroups,
+            ..HostFacts::default()
         }
     }
 

@@ -16,6 +16,7 @@ pub mod annotation;
 pub mod appc;
 pub mod apply;
 pub mod cgroup;
+pub mod confine;
 pub mod copy;
 pub mod env;
 pub mod facts;

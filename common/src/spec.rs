@@ -1,5 +1,7 @@
 //! What `prepare-app` makes for one app: the file `rkt/spec/APP`, written by `init`, read in the pod.
 
+use crate::confine::Confinement;
+use crate::status::IsolatorReport;
 use serde::{Deserialize, Serialize};
 
 /// The app's root, mounts and identity. The program and its arguments are on the command line of the app's
@@ -7,12 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppSpec {
-    /// The user id.
-    pub uid: u32,
-    /// The primary group id.
-    pub gid: u32,
-    /// The supplementary group ids.
-    pub groups: Vec<u32>,
+    /// Who it is and what it may do.
+    pub confinement: Confinement,
+    /// What becomes of the isolators that it asks for.
+    pub isolators: Vec<IsolatorReport>,
     /// Absolute path in the app's root.
     pub working_directory: String,
     /// Whether the root is read-only, volumes apart.

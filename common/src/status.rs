@@ -42,6 +42,34 @@ pub struct AppStatus {
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u32,
+    /// What became of each isolator that it asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub isolators: Vec<IsolatorReport>,
+}
+
+/// What became of an isolator (appc specification, "Isolators": executors must make it known).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IsolatorReport {
+    /// The isolator.
+    pub name: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How it was modified, or why it was ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What can become of an isolator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is in force as asked.
+    Enforced,
+    /// It is in force in another way than asked.
+    Modified,
+    /// It is not in force.
+    Ignored,
 }
 
 /// Whether an app runs.
@@ -68,12 +96,13 @@ pub struct End<'a> {
 
 impl AppStatus {
     /// The status of an app whose program starts now, after what is known of its earlier life.
-    pub fn started(app: &str, before: Option<AppStatus>) -> Self {
+    pub fn started(app: &str, isolators: Vec<IsolatorReport>, before: Option<AppStatus>) -> Self {
         let restarts = before.map_or(0, |b| b.restarts + 1);
         AppStatus {
             app: app.into(),
             started_at: Some(now()),
             restarts,
+            isolators,
             ..AppStatus::default()
         }
     }
@@ -167,7 +196,7 @@ mod tests {
     use super::*;
 
     fn ended(result: &str, code: Option<&str>, status: Option<&str>) -> AppStatus {
-        AppStatus::started("a", None)
+        AppStatus::started("a", Vec::new(), None)
             .ended(End {
                 result,
                 code,
@@ -199,7 +228,11 @@ mod tests {
             code: Some("exited"),
             status: Some("y"),
         };
-        assert!(AppStatus::started("a", None).ended(end).is_err());
+        assert!(
+            AppStatus::started("a", Vec::new(), None)
+                .ended(end)
+                .is_err()
+        );
     }
 
     #[test]
@@ -218,7 +251,7 @@ mod tests {
 
     #[test]
     fn restarts_are_counted() {
-        let once = AppStatus::started("a", None);
-        assert_eq!(AppStatus::started("a", Some(once)).restarts, 1);
+        let once = AppStatus::started("a", Vec::new(), None);
+        assert_eq!(AppStatus::started("a", Vec::new(), Some(once)).restarts, 1);
     }
 }

@@ -70,7 +70,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 42];
+            let mut request = [0; 44];
             stream.read_exact(&mut request).unwrap();
             stream.write_all(answer).unwrap();
             request
@@ -78,7 +78,7 @@ mod tests {
         let result = synchronize_at(&path);
         assert_eq!(
             &server.join().unwrap(),
-            b"{\"method\":\"io.systemd.Journal.Synchronize\"}"
+            b"{\"method\":\"io.systemd.Journal.Synchronize\"}\0"
         );
         result
     }

@@ -172,7 +172,7 @@ mod tests {
         assert!(
             unknown("sys_admin")
                 .unwrap_err()
-                .contains("is CAP_SYS_ADMIN meant?")
+                .contains("is CAP_SYS_ADMIN ")
         );
         assert!(
             unknown("x")

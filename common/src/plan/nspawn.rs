@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::{Inputs, Supervisor, files};
-use crate::facts::PodCgroup;
+use crate::facts::{PRINTK_TIME, PodCgroup};
 use crate::options::{Ipc, Network};
 use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
@@ -71,8 +71,13 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
-    if inputs.options.network == Network::None {
-        command.push("--private-network".into());
+    match inputs.options.network {
+        Network::None => command.push("--private-network".into()),
+        // In a network namespace of its own the pod does not see the file.
+        Network::Host if inputs.facts.printk_time => {
+            command.push(format!("--bind-ro=/dev/null:{PRINTK_TIME}"));
+        }
+        Network::Host => {}
     }
     if let Some(range) = inputs.options.private_users {
         // stage0 has given the trees to the range already.

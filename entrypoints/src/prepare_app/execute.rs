@@ -12,6 +12,7 @@ use common::env::Environment;
 use elf::ElfStream;
 use elf::abi::PT_INTERP;
 use elf::endian::AnyEndian;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 /// Why the program could not be executed.
@@ -22,29 +23,46 @@ pub(super) struct Failure {
     pub(super) error: io::Error,
 }
 
-/// Executes the program in the place of this one. Returns only when that fails.
-pub(super) fn execute(words: &[String], environment: &Environment) -> Failure {
+/// Finds the program, and everything that is missing for executing it. This comes before the system call filter is
+/// loaded, which may forbid to look.
+pub(super) fn find(words: &[String], environment: &Environment) -> Result<PathBuf, Failure> {
     let name = &words[0];
-    let mut failure = None;
-    for path in candidates(name, environment.get("PATH").unwrap_or_default()) {
-        let mut command = Command::new(&path);
-        command
-            .arg0(name)
-            .args(&words[1..])
-            .env_clear()
-            .envs(environment.iter());
-        let error = command.exec();
-        match error.kind() {
-            io::ErrorKind::NotFound if !path.exists() => {}
-            // As execvp(3): one that may not be executed is remembered, and the search goes on.
-            io::ErrorKind::PermissionDenied => failure = failure.or(Some(Failure { path, error })),
-            _ => return blame(path, error),
-        }
-    }
-    failure.unwrap_or_else(|| Failure {
+    let mut failure = Failure {
         path: name.into(),
         error: Errno::NOENT.into(),
-    })
+    };
+    for path in candidates(name, environment.get("PATH").unwrap_or_default()) {
+        match accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) if path.is_dir() => {
+                failure = Failure {
+                    path,
+                    error: Errno::ACCESS.into(),
+                }
+            }
+            Ok(()) => return with_interpreter(path),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            // As execvp(3): one that may not be executed is remembered, and the search goes on.
+            Err(error) => {
+                failure = Failure {
+                    path,
+                    error: error.into(),
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Executes the program that was found in the place of this one. Returns only when that fails.
+pub(super) fn execute(path: PathBuf, words: &[String], environment: &Environment) -> Failure {
+    let mut command = Command::new(&path);
+    let error = command
+        .arg0(&words[0])
+        .args(&words[1..])
+        .env_clear()
+        .envs(environment.iter())
+        .exec();
+    Failure { path, error }
 }
 
 /// Where the program may be: a name with a slash is a path, any other is looked up in `PATH` (appc specification,
@@ -58,17 +76,16 @@ fn candidates(name: &str, path: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `execve` says "not found" of a program that is there when its interpreter or loader is missing.
-fn blame(path: PathBuf, error: io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::NotFound {
-        if let Some(missing) = interpreter(&path).filter(|interpreter| !interpreter.exists()) {
-            return Failure {
-                path: missing,
-                error,
-            };
-        }
+/// `execve` says "not found" of a program that is there when its interpreter or loader is missing: the file that is
+/// really missing is to be named.
+fn with_interpreter(path: PathBuf) -> Result<PathBuf, Failure> {
+    match interpreter(&path).filter(|interpreter| !interpreter.exists()) {
+        Some(missing) => Err(Failure {
+            path: missing,
+            error: Errno::NOENT.into(),
+        }),
+        None => Ok(path),
     }
-    Failure { path, error }
 }
 
 /// What the kernel executes in the place of a file: the program of its `#!` line, or its ELF loader.

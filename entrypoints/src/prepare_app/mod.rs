@@ -24,7 +24,6 @@ use common::flags;
 use common::pod::StageRoot;
 use common::spec::AppSpec;
 use common::status::AppStatus;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::print_help;
 
@@ -58,9 +57,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     };
     // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
-    note_start(&root, app)?;
+    note_start(&root, app, &spec)?;
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
-    become_user(&spec)?;
+    spec.confinement
+        .take_identity()
+        .context("take on the app's identity")?;
     if let Err(err) = std::env::set_current_dir(&spec.working_directory) {
         eprintln!(
             "Error: Unable to change to the working directory {:?}: {}",
@@ -69,7 +70,13 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(EXIT_CHDIR));
     }
-    let failure = execute::execute(program, &environment);
+    let failure = match execute::find(program, &environment) {
+        Ok(path) => {
+            spec.confinement.seal()?;
+            execute::execute(path, program, &environment)
+        }
+        Err(failure) => failure,
+    };
     eprintln!(
         "Error: Unable to open {:?}: {}",
         failure.path,
@@ -79,21 +86,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 }
 
 /// Writes that the app has started, for its status.
-fn note_start(root: &StageRoot, app: &str) -> Result<()> {
+fn note_start(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
     let path = root.status_json(app);
-    let started = AppStatus::started(app, AppStatus::read(&path)?);
+    let started = AppStatus::started(app, spec.isolators.clone(), AppStatus::read(&path)?);
     write_whole(&path, started.to_json()?.as_bytes(), 0o644)
-}
-
-/// Takes on the app's identity. Groups first: the right to change them goes with the user.
-fn become_user(spec: &AppSpec) -> Result<()> {
-    let groups: Vec<_> = spec.groups.iter().copied().map(Gid::from_raw).collect();
-    setgroups(&groups)
-        .with_context(|| format!("set the supplementary groups {:?}", spec.groups))?;
-    let gid = Gid::from_raw(spec.gid);
-    setresgid(gid, gid, gid).with_context(|| format!("set the group {gid}"))?;
-    let uid = Uid::from_raw(spec.uid);
-    setresuid(uid, uid, uid).with_context(|| format!("set the user {uid}"))
 }
 
 /// What the system says of an error, without Rust's addition of its number.

@@ -52,16 +52,14 @@ pub(super) fn protect(root: &Root) -> Result<()> {
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let empty = new_mount("tmpfs", &[("mode", "555"), ("size", "4k")], flags)?;
     for path in HIDDEN {
         let Some(there) = open(root, path)? else {
             continue;
         };
         let is_dir = FileType::from_raw_mode(fstat(&there)?.st_mode).is_dir();
         let cover = if is_dir {
-            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            open_tree(&empty, c"", clone | OpenTreeFlags::AT_EMPTY_PATH)
-                .context("copy an empty mount")?
+            // A new one each time: before Linux 6.15 a mount that is nowhere yet can't be copied (EINVAL).
+            new_mount("tmpfs", &[("mode", "555"), ("size", "4k")], flags)?
         } else {
             clone_tree(Path::new("/dev/null"))?
         };

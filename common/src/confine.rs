@@ -1,0 +1,94 @@
+//! Makes this process as confined as an app, in one order, for the app's own start and for `enter`.
+//!
+//! The order, and why it is so:
+//! 1. the bounding set shrinks, while the right to shrink it (CAP_SETPCAP) is there;
+//! 2. groups, then the user: the right to change groups goes with the user;
+//! 3. the effective and permitted sets become what the app may have. Only CAP_SYS_ADMIN stays until the program is
+//!    executed, when there is a filter to load: without it the kernel wants no_new_privs first (seccomp(2)), which
+//!    would take setuid programs and file capabilities from an app that did not ask for it (rkt#3896). Executing the
+//!    program takes it away: a user other than root has no capability after execve(2) but by file capabilities, and
+//!    root has those of its bounding set;
+//! 4. no_new_privs, when asked for;
+//! 5. the filter last, so that it meets no system call but the one that executes the program (rkt#3074).
+
+use anyhow::{Context, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use serde::{Deserialize, Serialize};
+
+/// What an app is confined to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Confinement {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+    /// The supplementary group ids.
+    pub groups: Vec<u32>,
+    /// The bounding set of capabilities, by name; `None` leaves it as it is.
+    pub capabilities: Option<Vec<String>>,
+    /// Whether programs gain no privileges by being executed.
+    pub no_new_privileges: bool,
+    /// Whether a system call filter is loaded.
+    pub seccomp: bool,
+}
+
+impl Confinement {
+    /// Takes on identity and capabilities: steps 1 to 3. Afterwards the process has the app's rights to files.
+    pub fn take_identity(&self) -> Result<()> {
+        if let Some(bounding) = self.bounding()? {
+            let now = caps::read(None, CapSet::Bounding).context("read the bounding set")?;
+            for capability in now.difference(&bounding) {
+                caps::drop(None, CapSet::Bounding, *capability)
+                    .with_context(|| format!("drop {capability} from the bounding set"))?;
+            }
+        }
+        let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups)
+            .with_context(|| format!("set the supplementary groups {:?}", self.groups))?;
+        let gid = Gid::from_raw(self.gid);
+        setresgid(gid, gid, gid).with_context(|| format!("set the group {gid}"))?;
+        rustix::thread::set_keep_capabilities(self.seccomp).context("keep capabilities")?;
+        let uid = Uid::from_raw(self.uid);
+        setresuid(uid, uid, uid).with_context(|| format!("set the user {uid}"))?;
+        rustix::thread::set_keep_capabilities(false).context("keep capabilities no longer")?;
+        self.reduce_capabilities()
+    }
+
+    /// Gives up for ever what is given up last, steps 4 and 5: the program is to be executed next.
+    pub fn seal(&self) -> Result<()> {
+        if self.no_new_privileges {
+            rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
+        }
+        Ok(())
+    }
+
+    fn reduce_capabilities(&self) -> Result<()> {
+        let mut keep = match self.uid {
+            0 => caps::read(None, CapSet::Bounding).context("read the bounding set")?,
+            _ => CapsHashSet::new(),
+        };
+        if self.seccomp {
+            keep.insert(Capability::CAP_SYS_ADMIN);
+        }
+        let permitted = caps::read(None, CapSet::Permitted).context("read the permitted set")?;
+        let keep: CapsHashSet = keep.intersection(&permitted).copied().collect();
+        caps::clear(None, CapSet::Ambient).context("clear the ambient set")?;
+        for set in [CapSet::Effective, CapSet::Permitted] {
+            caps::set(None, set, &keep).with_context(|| format!("set the {set:?} capabilities"))?;
+        }
+        caps::clear(None, CapSet::Inheritable).context("clear the inheritable set")
+    }
+
+    fn bounding(&self) -> Result<Option<CapsHashSet>> {
+        let parse = |name: &String| {
+            name.parse::<Capability>()
+                .with_context(|| format!("capability {name:?}"))
+        };
+        self.capabilities
+            .as_ref()
+            .map(|names| names.iter().map(parse).collect())
+            .transpose()
+    }
+}

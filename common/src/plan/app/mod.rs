@@ -1,0 +1,79 @@
+//! The units and files of one app.
+
+mod isolation;
+mod streams;
+mod unit;
+
+use anyhow::{Result, bail};
+
+use super::{AppPlan, Inputs, Step, wanted_by_default};
+use crate::env::Environment;
+use crate::load::PodApp;
+use crate::pod::StageRoot;
+use crate::spec::{AppSpec, VolumeMount};
+use crate::unit::LINE_MAX;
+use streams::Stream;
+
+pub(super) fn plan(
+    root: &StageRoot,
+    inputs: &Inputs<'_>,
+    app: &PodApp,
+    mounts: Vec<VolumeMount>,
+) -> Result<AppPlan> {
+    let name = app.name();
+    let streams = streams::streams(inputs, app)?;
+    let terminal = streams.stdin == Stream::Terminal;
+    let isolation = isolation::plan(inputs, app)?;
+    let unit = unit::unit(inputs, app, &streams, &isolation.directives);
+    if let Some(key) = unit.too_long() {
+        bail!(
+            "{key}= of its unit would be longer than the {LINE_MAX} bytes that systemd reads: shorten app.exec"
+        );
+    }
+    let spec = AppSpec {
+        confinement: isolation.confinement,
+        isolators: isolation.reports,
+        working_directory: app
+            .app
+            .working_directory
+            .clone()
+            .unwrap_or_else(|| "/".into()),
+        read_only_root: app.runtime.read_only_root_fs,
+        protect_paths: !inputs.options.disable_paths,
+        mounts,
+    };
+    let mut spec_json = serde_json::to_string_pretty(&spec)?;
+    spec_json.push('\n');
+    let steps = vec![
+        Step::private_file(root.env(name), environment(inputs, app, terminal).to_file()),
+        Step::file(root.spec(name), spec_json),
+        Step::file(root.units().join(unit.name()), unit.to_string()),
+        wanted_by_default(root, unit.name()),
+    ];
+    let mut warnings = isolation.warnings;
+    warnings.extend(not_done(app));
+    Ok(AppPlan {
+        steps,
+        warnings,
+        terminal,
+    })
+}
+
+fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment {
+    let url = inputs.options.metadata_url();
+    let mut environment = Environment::of_app(app.name(), &app.app.environment, url.as_deref());
+    if let (true, Some(term), None) = (terminal, inputs.term, environment.get("TERM")) {
+        environment.set("TERM", term);
+    }
+    environment
+}
+
+/// What the app asks for and does not get.
+fn not_done(app: &PodApp) -> Vec<String> {
+    let name = app.name();
+    let handlers = app.app.event_handlers.iter();
+    let handlers = handlers.map(|h| format!("app {name}: event handler {} is not run yet", h.name));
+    let ports = app.app.ports.iter().filter(|p| p.socket_activated);
+    let ports = ports.map(|p| format!("app {name}: port {} is not socket-activated yet", p.name));
+    handlers.chain(ports).collect()
+}

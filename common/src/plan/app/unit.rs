@@ -1,0 +1,75 @@
+//! The unit of an app.
+
+use super::isolation::Directive;
+use super::streams::{Stream, Streams};
+use crate::load::PodApp;
+use crate::plan::{Inputs, POD_UNIT};
+use crate::unit::{Unit, app_unit, escape};
+
+/// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.
+pub(super) fn unit(
+    inputs: &Inputs<'_>,
+    app: &PodApp,
+    streams: &Streams,
+    directives: &[Directive],
+) -> Unit {
+    let name = app.name();
+    let immutable = !inputs.options.mutable;
+    let keeps_pod = immutable.then_some(POD_UNIT);
+    let groups = app
+        .identity
+        .groups
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let terminal = streams.stdin == Stream::Terminal;
+    let unit = Unit::new(app_unit(name))
+        .section("Unit")
+        .set(
+            "Description",
+            escape::text(&format!("App {name} of image {}", app.image.name)),
+        )
+        .set("DefaultDependencies", "no")
+        .set_some("Requires", keeps_pod)
+        .set_some("After", keeps_pod)
+        .set("Conflicts", "shutdown.target")
+        .set("Before", "shutdown.target supervisor-ready.service")
+        .set_some("FailureAction", immutable.then_some("exit"))
+        .section("Service")
+        .set("Type", "exec")
+        .set(
+            "ExecStart",
+            format!(":!/prepare-app {name} -- {}", escape::words(&app.app.exec)),
+        )
+        .set("ExecStopPost", format!("+/reaper {name}"))
+        .set("User", app.identity.uid.to_string())
+        .set("Group", app.identity.gid.to_string())
+        .set_some(
+            "SupplementaryGroups",
+            Some(groups).filter(|g| !g.is_empty()),
+        )
+        .set("KillMode", "mixed")
+        .set("StandardInput", if terminal { "tty" } else { "null" })
+        .set("StandardOutput", output(streams.stdout))
+        .set("StandardError", output(streams.stderr))
+        .set_some("TTYPath", terminal.then_some("/dev/console"))
+        .set("SyslogIdentifier", name)
+        // A line that begins with "<3>" is text of the app.
+        .set("SyslogLevelPrefix", "no")
+        .set(
+            "LogExtraFields",
+            format!("STAGE1_POD_UUID={} STAGE1_APP={name}", inputs.uuid),
+        );
+    directives
+        .iter()
+        .fold(unit, |unit, (key, value)| unit.set(key, value))
+}
+
+fn output(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Null => "null",
+        Stream::Log => "journal+console",
+        Stream::Terminal => "tty",
+    }
+}
