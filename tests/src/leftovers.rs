@@ -1,6 +1,7 @@
 //! What a pod may leave on the host: mounts, cgroups, processes, network namespaces, nspawn's folders. Each is found by
 //! the pod's UUID or by the test's own directory in its name.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -112,30 +113,33 @@ impl Marks {
     }
 
     /// Processes in a marked cgroup or with a mark on their command line, but not this one.
+    ///
+    /// Members are asked of the cgroups: /proc/PID/cgroup of every process would wait for the kernel's one cgroup lock
+    /// a hundred times.
     fn processes(&self) -> Vec<(Pid, String)> {
+        let members = self
+            .cgroups()
+            .into_iter()
+            .filter_map(|cgroup| fs::read_to_string(cgroup.join("cgroup.procs")).ok())
+            .collect::<String>();
+        let members: BTreeSet<i32> = members.lines().filter_map(|pid| pid.parse().ok()).collect();
         let Ok(entries) = fs::read_dir("/proc") else {
             return Vec::new();
         };
-        let own = std::process::id().to_string();
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
         entries
             .flatten()
             .filter_map(|entry| {
-                let pid = entry
-                    .file_name()
-                    .to_string_lossy()
-                    .parse::<i32>()
-                    .ok()
-                    .and_then(Pid::from_raw)?;
-                // A dead process that waits for its parent, which for orphans is the host's init, is nothing of ours.
-                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-                if stat.rsplit_once(") ")?.1.starts_with('Z') {
+                let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+                let words = fs::read(entry.path().join("cmdline")).ok()?;
+                let words = String::from_utf8_lossy(&words).replace('\0', " ");
+                if pid == own || !(members.contains(&pid) || self.are_in(&words)) {
                     return None;
                 }
-                let cgroups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-                let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                let words = String::from_utf8_lossy(&words).replace('\0', " ");
-                let ours = self.are_in(&cgroups) || self.are_in(&words);
-                (ours && entry.file_name() != *own).then_some((pid, words))
+                // A dead process that waits for its parent, which for orphans is the host's init, is nothing of ours.
+                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+                let dead = stat.rsplit_once(") ")?.1.starts_with('Z');
+                (!dead).then_some((Pid::from_raw(pid)?, words))
             })
             .collect()
     }
