@@ -20,6 +20,8 @@ pub struct HostFacts {
     pub machined: bool,
     /// The host keeps a persistent journal, into which the pod's can be linked.
     pub journal: bool,
+    /// The host has an `os-release` file, which nspawn shows to the pod and does not start without.
+    pub os_release: bool,
     /// The cgroup hierarchies that are mounted.
     pub cgroups: Hierarchies,
     /// The kernel says whether its log has times, which journald takes for its lines on the console.
@@ -39,6 +41,7 @@ impl HostFacts {
             machined: systemd
                 && exists("usr/share/dbus-1/system-services/org.freedesktop.machine1.service"),
             journal: systemd && exists("run/systemd/journal/socket") && exists("var/log/journal"),
+            os_release: exists("etc/os-release") || exists("usr/lib/os-release"),
             printk_time: exists(PRINTK_TIME.trim_start_matches('/')),
             cgroups: Hierarchies::read(&root.join("proc"))?,
             last_capability: crate::isolate::capability::last(&root.join("proc"))?,

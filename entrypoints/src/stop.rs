@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
@@ -20,6 +21,8 @@ const FLAGS: [Flag; 2] = [
     switch("force", "kill every process of the pod"),
     switch("debug", "accepted, for stage0s that pass it"),
 ];
+/// How long a pod may be without a PID 1 that can be told to halt, while it starts or ends.
+const START_TIME: Duration = Duration::from_secs(60);
 const USAGE: &str = "stop [OPTIONS] UUID";
 const ABOUT: &str =
     "Stops the pod in the working directory: its apps in order, or all at once with --force.";
@@ -43,18 +46,32 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 }
 
 /// Has the pod's systemd stop the apps in order, and waits until the pod is gone.
+///
+/// systemd is asked, and not nspawn, which kills the pod when it is asked for a second time, and which may have been
+/// killed itself.
 fn halt(supervisor: Option<OwnedFd>, cgroup: Option<&Path>) -> Result<()> {
-    if let Some(supervisor) = supervisor {
-        // nspawn passes it on as the signal that systemd takes for a request to halt.
-        signal(&supervisor, Signal::TERM)?;
-        supervisor::wait(&supervisor, None)?;
-    } else if let Some(cgroup) = cgroup {
-        // Whoever killed the supervisor did not kill the pod.
-        let processes = Hierarchies::read(Path::new("/proc"))?.processes(cgroup);
-        if let Some(init) = supervisor::orphaned_init(processes)? {
-            signal(&init, common::sys::halt_signal())?;
-            supervisor::wait(&init, None)?;
+    let Some(cgroup) = cgroup else { return Ok(()) };
+    let hierarchies = Hierarchies::read(Path::new("/proc"))?;
+    let deadline = Instant::now() + START_TIME;
+    let init = loop {
+        if let Some(init) = supervisor::listening_init(hierarchies.processes(cgroup))? {
+            break init;
         }
+        // No PID 1 yet, or none any more: the supervisor knows which.
+        let Some(supervisor) = &supervisor else {
+            return Ok(());
+        };
+        if supervisor::wait(supervisor, Some(supervisor::LOOK_AGAIN))? {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("the pod does not start or end within {START_TIME:?}: stop it with --force");
+        }
+    };
+    signal(&init, common::sys::halt_signal())?;
+    supervisor::wait(&init, None)?;
+    if let Some(supervisor) = &supervisor {
+        supervisor::wait(supervisor, None)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// How long a process may take to become PID 1 of a pod that is starting.
 const START_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile: the kernel tells nobody of a new namespace.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The supervisor of the pod `uuid` (the parent of its PID 1), when it is alive.
 ///
@@ -34,17 +34,28 @@ pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
     Ok(command.contains(&machine).then_some(pidfd))
 }
 
-/// The pod's PID 1 among the processes of its cgroup: what is left when the supervisor was killed.
-pub(crate) fn orphaned_init(processes: impl IntoIterator<Item = i32>) -> Result<Option<OwnedFd>> {
+/// The pod's PID 1 among the processes of its cgroup, when it takes the request to halt: before that, the kernel keeps
+/// signals without a handler away from a PID 1.
+pub(crate) fn listening_init(processes: impl IntoIterator<Item = i32>) -> Result<Option<OwnedFd>> {
     for pid in processes {
         let Some(pidfd) = Pid::from_raw(pid).map(open).transpose()?.flatten() else {
             continue;
         };
-        if is_pod_init(pid) && !wait(&pidfd, Some(Duration::ZERO))? {
+        if is_pod_init(pid) && takes_halt_signal(pid) && !wait(&pidfd, Some(Duration::ZERO))? {
             return Ok(Some(pidfd));
         }
     }
     Ok(None)
+}
+
+/// Whether a process has a handler for the request to halt, or takes it from a signalfd, as systemd does, for which
+/// the signal is blocked.
+fn takes_halt_signal(pid: i32) -> bool {
+    let Ok(status) = Process::new(pid).and_then(|process| process.status()) else {
+        return false;
+    };
+    let bit = 1_u64 << (common::sys::halt_signal().as_raw() - 1);
+    (status.sigblk | status.sigcgt) & bit != 0
 }
 
 /// Reads a file that holds a pid; `None` when it is not there.

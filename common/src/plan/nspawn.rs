@@ -1,6 +1,6 @@
 //! The flavor that starts the pod with the systemd-nspawn of the stage1 image.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Inputs, Supervisor, files};
 use crate::facts::{PRINTK_TIME, PodCgroup};
@@ -38,6 +38,11 @@ pub(super) struct Pod<'a> {
 }
 
 pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Result<Supervisor> {
+    if !inputs.facts.os_release {
+        bail!(
+            "this host has neither /etc/os-release nor /usr/lib/os-release, which systemd-nspawn needs: make one"
+        );
+    }
     // Paths from the pod directory, in which the supervisor is started: the directory's own path may have characters
     // (`:`, `;`, `$`) that mean something in the loader's list of libraries.
     let libraries = LIBRARIES.map(|lib| format!("{STAGE_ROOT}/{lib}")).join(":");
