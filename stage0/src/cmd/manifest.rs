@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use common::annotation;
+use common::appc::isolator::{CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET};
 use common::appc::{
     AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
     RuntimeApp, RuntimeImage,
@@ -112,6 +113,15 @@ fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
     }
     if let Some(dir) = &options.working_dir {
         app.working_directory = Some(dir.clone());
+    }
+    if let Some(capabilities) = options
+        .caps_retain
+        .as_ref()
+        .or(options.caps_remove.as_ref())
+    {
+        let both = [CAPABILITIES_RETAIN_SET, CAPABILITIES_REMOVE_SET];
+        app.isolators.retain(|i| !both.contains(&i.name.as_str()));
+        app.isolators.push(capabilities.clone());
     }
     for variable in pod.set_env.iter().chain(&options.environment) {
         set_variable(&mut app.environment, variable);

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use clap::Parser as _;
 
 use super::super::options::PodOptions;
@@ -16,7 +18,11 @@ const WEB: &str = r#"{
     "app": {
         "exec": ["/bin/web", "--serve"], "user": "www", "group": "33", "workingDirectory": "/srv",
         "environment": [{"name": "A", "value": "image"}, {"name": "B", "value": "image"}],
-        "mountPoints": [{"name": "data", "path": "/data"}]
+        "mountPoints": [{"name": "data", "path": "/data"}],
+        "isolators": [
+            {"name": "os/linux/capabilities-remove-set", "value": {"set": ["CAP_KILL"]}},
+            {"name": "resource/memory", "value": {"limit": "1G"}}
+        ]
     }
 }"#;
 const BARE: &str = r#"{"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "bare"}"#;
@@ -34,21 +40,22 @@ fn app(manifest: &str, options: &[&str], args: &[&str]) -> AppRequest {
     }
 }
 
-fn golden(pod: &PodOptions, apps: &[AppRequest], expected: &str) {
+/// Compares with a file of testdata, which `UPDATE_GOLDEN=1` rewrites.
+fn golden(pod: &PodOptions, apps: &[AppRequest], name: &str) {
     let manifest = pod_manifest(pod, apps).unwrap().to_json();
-    assert_eq!(
-        String::from_utf8(manifest).unwrap().trim_end(),
-        expected.trim()
-    );
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/cmd/testdata")
+        .join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &manifest).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(String::from_utf8(manifest).unwrap(), expected);
 }
 
 #[test]
 fn an_image_as_it_is() {
-    golden(
-        &pod(&[]),
-        &[app(WEB, &[], &[])],
-        include_str!("testdata/plain.json"),
-    );
+    golden(&pod(&[]), &[app(WEB, &[], &[])], "plain.json");
 }
 
 #[test]
@@ -74,6 +81,7 @@ fn every_option() {
             "--environment=D=a=b",
             "--mount=volume=tmp,target=/other",
             "--readonly-rootfs",
+            "--caps-retain=CAP_CHOWN,CAP_KILL",
             "--stdin=interactive",
             "--stdout=null",
             "--annotation=example.com/note=1",
@@ -84,7 +92,7 @@ fn every_option() {
         &["--flag", "$HOME", ""],
     );
     let bare = app(BARE, &["--exec=/init", "--readonly-rootfs=false"], &["x"]);
-    golden(&pod, &[web, bare], include_str!("testdata/options.json"));
+    golden(&pod, &[web, bare], "options.json");
 }
 
 #[test]
@@ -116,8 +124,6 @@ fn refuses() {
 #[test]
 fn options_that_are_not_supported_yet_say_so() {
     for option in [
-        "--caps-retain=CAP_CHOWN",
-        "--caps-remove=CAP_CHOWN",
         "--seccomp=mode=retain,read",
         "--memory=64M",
         "--cpu=500m",
@@ -127,7 +133,10 @@ fn options_that_are_not_supported_yet_say_so() {
         let error = AppOptions::try_parse_from([option])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("isolators are not enforced yet"), "{error}");
+        assert!(
+            error.contains("this isolator is not enforced yet"),
+            "{error}"
+        );
     }
     for option in [
         "--port=80-tcp:8080",
@@ -137,6 +146,13 @@ fn options_that_are_not_supported_yet_say_so() {
         let error = Pod::try_parse_from([option]).unwrap_err().to_string();
         assert!(error.contains("not supported yet"), "{error}");
     }
+}
+
+#[test]
+fn capabilities_are_retained_or_removed() {
+    let both = ["--caps-retain=CAP_CHOWN", "--caps-remove=CAP_KILL"];
+    let error = AppOptions::try_parse_from(both).unwrap_err();
+    assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod pods;
 mod prepare;
 mod run;
 mod split;
+mod usage;
 mod values;
 
 use std::ffi::OsString;
@@ -130,7 +131,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             if let Some(usage) = err.downcast_ref::<clap::Error>() {
-                return report_usage(usage);
+                return usage::report(usage);
             }
             if debug {
                 let causes: Vec<String> = err.chain().map(ToString::to_string).collect();
@@ -141,39 +142,6 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
-}
-
-/// Prints what was asked of clap, or what it has against the command line: in one line, as all our errors.
-fn report_usage(usage: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
-    match usage.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Where it cannot be printed, nobody reads it.
-            let _ = usage.print();
-            return ExitCode::SUCCESS;
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = usage.print();
-        }
-        _ => warn(format_args!(
-            "{}, see --help",
-            usage_line(&usage.to_string())
-        )),
-    }
-    ExitCode::from(FAILURE)
-}
-
-/// clap's error without the paragraphs on usage.
-fn usage_line(rendered: &str) -> String {
-    let paragraphs = rendered.split("\n\n").filter(|paragraph| {
-        let usage = ["Usage:", "For more information", "tip:"];
-        !usage
-            .iter()
-            .any(|start| paragraph.trim_start().starts_with(start))
-    });
-    let words = paragraphs.flat_map(str::split_whitespace);
-    let line = words.collect::<Vec<&str>>().join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 fn execute(args: Vec<OsString>) -> Result<()> {
@@ -245,7 +213,7 @@ fn subcommand_position(command: &clap::Command, args: &[OsString]) -> Option<usi
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<OsString> {
+    pub(super) fn words(text: &str) -> Vec<OsString> {
         text.split_whitespace().map(Into::into).collect()
     }
 
@@ -253,28 +221,6 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
         options::AppOptions::command().debug_assert();
-    }
-
-    #[test]
-    fn usage_errors_are_one_line() {
-        let error = |line: &str| usage_line(&execute(words(line)).unwrap_err().to_string());
-        for (line, expected) in [
-            ("stage0 frob", "unrecognized subcommand 'frob'"),
-            (
-                "stage0 list --format x",
-                "invalid value 'x' for '--format <FORMAT>' [possible values: text, json]",
-            ),
-            (
-                "stage0 run bb --naem x",
-                "unexpected argument '--naem' found",
-            ),
-            (
-                "stage0 rm",
-                "the following required arguments were not provided: <UUIDS>...",
-            ),
-        ] {
-            assert_eq!(error(line), expected, "{line}");
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser};
-use common::appc::{AcName, Annotation, EnvironmentVariable, Mount, Volume};
+use common::appc::{AcName, Annotation, EnvironmentVariable, Isolator, Mount, Volume};
 
 use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network};
 
@@ -131,6 +131,12 @@ pub(super) struct AppOptions {
     /// A label of your own
     #[arg(long, alias = "user-label", value_name = "NAME=VALUE", value_parser = values::pair)]
     pub(super) label: Vec<(String, String)>,
+    /// The only capabilities that the app can have, in place of the default ones and the image's choice
+    #[arg(long, value_name = "CAP,…", value_parser = values::caps_retain)]
+    pub(super) caps_retain: Option<Isolator>,
+    /// Capabilities of the default ones that the app cannot have, in place of the image's choice
+    #[arg(long, value_name = "CAP,…", value_parser = values::caps_remove, conflicts_with = "caps_retain")]
+    pub(super) caps_remove: Option<Isolator>,
     #[command(flatten)]
     isolators: Isolators,
 }
@@ -138,12 +144,6 @@ pub(super) struct AppOptions {
 /// Options that the stage1 cannot keep yet.
 #[derive(Debug, Default, Args)]
 struct Isolators {
-    /// Not enforced yet
-    #[arg(long, value_name = "CAP,…", value_parser = values::isolator)]
-    caps_retain: Option<String>,
-    /// Not enforced yet
-    #[arg(long, value_name = "CAP,…", value_parser = values::isolator)]
-    caps_remove: Option<String>,
     /// Not enforced yet
     #[arg(long, value_name = "FILTER", value_parser = values::isolator)]
     seccomp: Option<String>,

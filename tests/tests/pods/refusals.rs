@@ -37,8 +37,6 @@ fn nothing_left(fixture: &Fixture) -> Result<()> {
 fn later_options_of_apps() -> Result<()> {
     with(|fixture| {
         for option in [
-            "--caps-retain=CAP_CHOWN",
-            "--caps-remove=CAP_CHOWN",
             "--seccomp=mode=retain,errno=EPERM,read,write",
             "--memory=64M",
             "--cpu=500m",

@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 
 use super::Network;
 
-/// `--caps-retain`, `--memory` and the like: the stage1 does not enforce isolators yet.
+/// `--memory`, `--seccomp` and the like: the stage1 does not enforce these isolators yet.
 pub(crate) fn isolator(_: &str) -> Result<String> {
-    bail!("isolators are not enforced yet, so none can be asked for")
+    bail!("this isolator is not enforced yet, so it cannot be asked for")
 }
 
 /// `--port`.

@@ -1,11 +1,13 @@
 //! Values of options, in rkt's spelling.
 
+mod capabilities;
 mod dns;
 mod environment;
 mod later;
 mod run;
 mod volume;
 
+pub(crate) use capabilities::{caps_remove, caps_retain};
 pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
 pub(crate) use environment::{annotation, environment, pair};
 pub(crate) use later::{input, isolator, network, output, port, private_users};
