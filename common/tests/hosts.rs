@@ -18,11 +18,14 @@ fn describe(facts: &HostFacts) -> String {
         ("system bus", facts.system_bus),
         ("machined", facts.machined),
         ("journal", facts.journal),
+        ("os-release", facts.os_release),
+        ("times in the kernel's log", facts.printk_time),
     ];
     for (fact, known) in known {
         writeln!(out, "{fact}: {}", if known { "yes" } else { "no" }).unwrap();
     }
-    let pod = facts.pod_cgroup(&machine_name(UUID)).path;
+    writeln!(out, "last capability: {}", facts.last_capability).unwrap();
+    let pod = facts.pod_cgroup(&machine_name(UUID));
     for hierarchy in &facts.cgroups.0 {
         let controllers = if hierarchy.is_unified() {
             "unified".into()
@@ -37,14 +40,10 @@ fn describe(facts: &HostFacts) -> String {
             hierarchy.dir(&hierarchy.own).display()
         )
         .unwrap();
-        writeln!(out, "    the pod's: {}", hierarchy.dir(&pod).display()).unwrap();
+        writeln!(out, "    the pod's: {}", hierarchy.dir(&pod.path).display()).unwrap();
     }
-    let maker = if facts.pod_cgroup(&machine_name(UUID)).scope {
-        "systemd"
-    } else {
-        "init"
-    };
-    writeln!(out, "pod cgroup: {}, made by {maker}", pod.display()).unwrap();
+    let maker = if pod.scope { "systemd" } else { "init" };
+    writeln!(out, "pod cgroup: {}, made by {maker}", pod.path.display()).unwrap();
     out
 }
 
