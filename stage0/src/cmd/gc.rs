@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::output::print;
@@ -60,7 +60,7 @@ fn collector(context: &Context) -> Collector<'_> {
 fn duration(text: &str) -> Result<Duration> {
     match text {
         "0" => Ok(Duration::ZERO),
-        _ => humantime::parse_duration(text).with_context(|| format!("duration {text:?}")),
+        _ => Ok(humantime::parse_duration(text)?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `--caps-retain` and `--caps-remove`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::appc::Isolator;
 use common::appc::isolator::{CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET};
 use common::isolate::capability;
@@ -24,8 +24,11 @@ fn isolator(name: &str, text: &str) -> Result<Isolator> {
         extra: Map::new(),
     };
     // Only names are checked: which of them the kernel knows is for the stage1 to tell.
-    capability::bounding(std::slice::from_ref(&isolator), u8::MAX)?;
-    Ok(isolator)
+    match capability::bounding(std::slice::from_ref(&isolator), u8::MAX) {
+        Ok(_) => Ok(isolator),
+        // clap shows the outermost message of an error only.
+        Err(err) => bail!("{err:#}"),
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +44,8 @@ mod tests {
         );
         let remove = caps_remove("CAP_MKNOD").unwrap();
         assert_eq!(remove.name.as_str(), "os/linux/capabilities-remove-set");
+        let error = caps_retain("CAP_CHOWN,CAP_SYSADMIN").unwrap_err().to_string();
+        assert!(error.contains("CAP_SYSADMIN"), "{error}");
         for text in ["", "CAP_CHOWN,", "chown", "CAP_NOPE"] {
             assert!(caps_retain(text).is_err(), "{text:?}");
             assert!(caps_remove(text).is_err(), "{text:?}");
