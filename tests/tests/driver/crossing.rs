@@ -12,6 +12,7 @@ use crate::common::{both, server, spec, wait_server};
 
 tests::cases!("crossing":
     program_runs_in_the_pod,
+    entered_program_is_in_the_pods_cgroup,
     entering_an_app_is_refused_for_now,
     enter_of_the_store,
     status_and_streams_are_the_programs,
@@ -61,12 +62,37 @@ fn program_runs_in_the_pod() -> Result<()> {
         assert_eq!(seen.cwd.to_str(), Some("/"));
         let fds: Vec<_> = seen.fds.keys().copied().collect();
         assert_eq!(fds, [0, 1, 2], "{:?}", seen.fds);
-        let path = pod.read("subcgroup")?;
-        let inside = seen
-            .cgroups
-            .iter()
-            .any(|line| line.contains(path.trim_start_matches('/')) || line.ends_with(":/"));
-        ensure!(inside, "not in the pod's cgroup: {:?}", seen.cgroups);
+        Ok(())
+    })
+}
+
+fn entered_program_is_in_the_pods_cgroup() -> Result<()> {
+    with_pod(|_, pod| {
+        let words = ["/probe", "do", "print", "ready", "+", "echo-line"];
+        let mut process = Running::start(pod.enter(Call::OfPod, &[], &words)?, Stdio::piped())?;
+        process.wait_output("ready")?;
+        let enter = process.pid().as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{enter}/task/{enter}/children"))?;
+        let lines = fs::read_to_string(format!("/proc/{}/cgroup", children.trim()))
+            .context("the program's cgroups")?;
+        let (path, pod_lines) = (
+            pod.read("subcgroup")?,
+            fs::read_to_string(format!("/proc/{}/cgroup", pod.pid1()?))?,
+        );
+        let inside = |line: &str| {
+            line.splitn(3, ':')
+                .nth(2)
+                .is_some_and(|cgroup| cgroup.starts_with(&path))
+        };
+        // In each hierarchy that the pod uses.
+        for (line, of_pod) in lines.lines().zip(pod_lines.lines()) {
+            ensure!(
+                inside(line) || !inside(of_pod),
+                "{line} is not below {path}"
+            );
+        }
+        std::io::Write::write_all(&mut process.stdin().context("stdin")?, b"go on\n")?;
+        process.finish()?.expect(0)?;
         Ok(())
     })
 }
