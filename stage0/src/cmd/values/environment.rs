@@ -9,9 +9,10 @@ pub(crate) fn environment(text: &str) -> Result<EnvironmentVariable> {
     let valid = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
     ensure!(
-        valid && !name.starts_with(|c: char| c.is_ascii_digit()),
-        "variable name {name:?}: must be letters, digits, '_', '.' and '-', and not begin with a digit"
+        valid && name.starts_with(first),
+        "variable name {name:?}: must be letters, digits, '_', '.' and '-', with no digit, '.' or '-' first"
     );
     Ok(EnvironmentVariable {
         name,
@@ -57,7 +58,7 @@ mod tests {
             let parsed = environment(text).unwrap();
             assert_eq!((parsed.name.as_str(), parsed.value.as_str()), (name, value));
         }
-        let rule = "must be letters, digits, '_', '.' and '-', and not begin with a digit";
+        let rule = "must be letters, digits, '_', '.' and '-', with no digit, '.' or '-' first";
         for (text, expected) in [
             ("A", "must be NAME=VALUE".to_owned()),
             (
@@ -66,6 +67,7 @@ mod tests {
             ),
             ("A B=c", format!("variable name \"A B\": {rule}")),
             ("1A=c", format!("variable name \"1A\": {rule}")),
+            (".A=c", format!("variable name \".A\": {rule}")),
             ("ü=c", format!("variable name \"ü\": {rule}")),
         ] {
             assert_eq!(environment(text).unwrap_err().to_string(), expected);
