@@ -58,21 +58,20 @@ pub(super) fn split(
     let (pod, app) = (Known(pod.to_vec()), Known(vec![app]));
     let mut words = words.into_iter();
     let mut split = Split::default();
-    // Whether options of an app now have an app to belong to.
+    // Whether options now have an app to belong to: the last one.
     let mut open = false;
     while let Some(word) = words.next() {
-        match word.as_bytes() {
-            b"--" if open => {
-                let current = split.apps.last_mut().map(|app| &mut app.args);
-                current
-                    .into_iter()
-                    .for_each(|args| args.extend(words.by_ref().take_while(|word| word != "---")));
+        let any = !split.apps.is_empty();
+        let current = split.apps.last_mut().filter(|_| open);
+        match (word.as_bytes(), current) {
+            (b"--", Some(current)) => {
+                let args = words.by_ref().take_while(|word| word != "---");
+                current.args.extend(args);
                 open = false;
             }
-            b"--" => bail!("'--': must follow an image"),
-            b"---" if split.apps.is_empty() => bail!("'---': must follow an image"),
-            b"---" => open = false,
-            bytes if bytes.starts_with(b"-") => {
+            (b"---", _) if any => open = false,
+            (b"--" | b"---", _) => bail!("'{}': must follow an image", word.display()),
+            (bytes, current) if bytes.starts_with(b"-") => {
                 let text = word.to_string_lossy().into_owned();
                 let long = text.strip_prefix("--").unwrap_or_default();
                 let (name, inline) = match long.split_once('=') {
@@ -80,9 +79,9 @@ pub(super) fn split(
                     None => (long, false),
                 };
                 let (of_pod, of_app) = (pod.find(name), app.find(name));
-                let target = match (of_pod, of_app, split.apps.last_mut()) {
-                    (_, Some(_), Some(current)) if open => &mut current.options,
-                    (None, Some(_), _) => bail!("--{name}: must follow an image"),
+                let target = match (of_pod, of_app, current) {
+                    (_, Some(_), Some(current)) => &mut current.options,
+                    (None, Some(_), None) => bail!("--{name}: must follow an image"),
                     _ => &mut split.pod,
                 };
                 target.push(word);
