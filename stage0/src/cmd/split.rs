@@ -70,7 +70,7 @@ pub(super) fn split(
                 open = false;
             }
             (b"---", _) if any => open = false,
-            (b"--" | b"---", _) => bail!("'{}': must follow an image", word.display()),
+            (b"--" | b"---", _) => bail!("'{}': must follow an image", word.to_string_lossy()),
             (bytes, current) if bytes.starts_with(b"-") => {
                 let text = word.to_string_lossy().into_owned();
                 let long = text.strip_prefix("--").unwrap_or_default();
