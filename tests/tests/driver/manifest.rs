@@ -73,7 +73,7 @@ fn unknown_fields_and_isolators() -> Result<()> {
         let reported = finished
             .stderr
             .lines()
-            .any(|line| line.contains("resource/memory") && line.contains("not enforced"));
+            .any(|line| line.contains("resource/memory") && line.contains("ignored"));
         ensure!(reported, "the isolator is dropped silently: {finished}");
         seen(driver, "a")?;
         Ok(())

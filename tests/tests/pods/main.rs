@@ -2,6 +2,7 @@
 
 mod archives;
 mod arguments;
+mod capabilities;
 mod commands;
 mod common;
 mod console;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let cases = [
         archives::cases(),
         arguments::cases(),
+        capabilities::cases(),
         commands::cases(),
         console::cases(),
         death::cases(),
