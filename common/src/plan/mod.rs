@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use caps::CapsHashSet;
 
 use crate::appc::Uuid;
 use crate::facts::{HostFacts, PodCgroup};
@@ -170,6 +171,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
         }
     }
     let mut terminal = false;
+    let mut capabilities = CapsHashSet::new();
     for app in apps {
         let mounts = volumes
             .mounts
@@ -181,6 +183,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
         steps.extend(planned.steps);
         warnings.extend(planned.warnings);
         terminal |= planned.terminal;
+        capabilities.extend(planned.capabilities);
     }
     for isolator in &inputs.pod.manifest.isolators {
         warnings.push(format!(
@@ -189,10 +192,13 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
         ));
     }
     let cgroup = inputs.facts.pod_cgroup(&machine_name(inputs.uuid.as_str()));
+    // What an app that is added later will ask for is not known.
+    let restricted = !inputs.options.disable_capabilities && !inputs.options.mutable;
     let pod = nspawn::Pod {
         volumes: &volumes.volumes,
         cgroup: &cgroup,
         terminal,
+        capabilities: restricted.then_some(&capabilities),
     };
     let supervisor = nspawn::supervisor(dir, inputs, &pod)?;
     Ok(PodPlan {
@@ -209,6 +215,8 @@ struct AppPlan {
     warnings: Vec<String>,
     /// Whether the app has the caller's terminal.
     terminal: bool,
+    /// What it may have at most.
+    capabilities: CapsHashSet,
 }
 
 /// The unit that keeps an immutable pod alive while an app runs (in the image, `rootfs/`).

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, bail};
 
 use super::{Inputs, Supervisor, files};
+use caps::{Capability, CapsHashSet};
+
 use crate::facts::{PRINTK_TIME, PodCgroup};
+use crate::isolate::capability;
 use crate::options::{Ipc, Network};
 use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
@@ -35,7 +38,57 @@ pub(super) struct Pod<'a> {
     pub(super) cgroup: &'a PodCgroup,
     /// Whether the pod's console is the caller's terminal.
     pub(super) terminal: bool,
+    /// What the apps may have between them; `None` is everything.
+    pub(super) capabilities: Option<&'a CapsHashSet>,
 }
+
+/// What nspawn 252 gives a container that is not asked about, network apart (systemd-nspawn(1), `--capability=`).
+const NSPAWN_DEFAULT: [Capability; 26] = [
+    Capability::CAP_AUDIT_CONTROL,
+    Capability::CAP_AUDIT_WRITE,
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_IPC_OWNER,
+    Capability::CAP_KILL,
+    Capability::CAP_LEASE,
+    Capability::CAP_LINUX_IMMUTABLE,
+    Capability::CAP_MKNOD,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_NET_BROADCAST,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_SETFCAP,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_SETUID,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_BOOT,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_RESOURCE,
+    Capability::CAP_SYS_TTY_CONFIG,
+];
+
+/// What systemd, journald and prepare-app need themselves: mounts and namespaces, identities and bounding sets, files of
+/// any owner, device nodes, limits, and a look at the senders of log lines.
+const SUPERVISOR: [Capability; 13] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_MKNOD,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_SETUID,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_RESOURCE,
+];
 
 pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Result<Supervisor> {
     if !inputs.facts.os_release {
@@ -89,6 +142,7 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         command.push(format!("--private-users={}:{}", range.shift, range.count));
         command.push("--private-users-ownership=off".into());
     }
+    command.extend(capabilities(pod.capabilities));
     for volume in pod.volumes {
         command.push(bind(dir, volume)?);
     }
@@ -98,6 +152,28 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         command,
         environment: environment(inputs),
     })
+}
+
+/// The options that give the pod what its supervisor and its apps need and nothing else.
+fn capabilities(apps: Option<&CapsHashSet>) -> Vec<String> {
+    let Some(apps) = apps else {
+        return vec!["--capability=all".into()];
+    };
+    let needed: CapsHashSet = apps.iter().copied().chain(SUPERVISOR).collect();
+    let default = CapsHashSet::from(NSPAWN_DEFAULT);
+    let list = |set: CapsHashSet| capability::names(&set).join(",");
+    let added = list(needed.difference(&default).copied().collect());
+    // In a network of its own nspawn adds CAP_NET_ADMIN.
+    let mut dropped: CapsHashSet = default.difference(&needed).copied().collect();
+    dropped.extend(
+        (!needed.contains(&Capability::CAP_NET_ADMIN)).then_some(Capability::CAP_NET_ADMIN),
+    );
+    let dropped = list(dropped);
+    let option = |name: &str, list: String| (!list.is_empty()).then(|| format!("{name}={list}"));
+    option("--capability", added)
+        .into_iter()
+        .chain(option("--drop-capability", dropped))
+        .collect()
 }
 
 /// The options of the pod's PID 1.

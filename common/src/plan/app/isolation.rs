@@ -1,6 +1,7 @@
 //! What an app is confined to, and what becomes of each isolator that it asks for.
 
 use anyhow::{Result, bail};
+use caps::CapsHashSet;
 use serde_json::Value;
 
 use crate::appc::Isolator;
@@ -19,6 +20,8 @@ pub(super) type Directive = (&'static str, String);
 /// The confinement of an app.
 pub(super) struct Isolation {
     pub(super) confinement: Confinement,
+    /// The bounding set that it asks for.
+    pub(super) capabilities: CapsHashSet,
     /// What systemd enforces.
     pub(super) directives: Vec<Directive>,
     /// What became of each isolator.
@@ -49,6 +52,7 @@ pub(super) fn plan(inputs: &Inputs<'_>, app: &PodApp) -> Result<Isolation> {
     let warnings = told.map(|report| warning(app.name(), report)).collect();
     Ok(Isolation {
         confinement,
+        capabilities: bounding,
         directives: Vec::new(),
         reports,
         warnings,

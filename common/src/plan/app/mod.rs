@@ -56,6 +56,7 @@ pub(super) fn plan(
         steps,
         warnings,
         terminal,
+        capabilities: isolation.capabilities,
     })
 }
 
