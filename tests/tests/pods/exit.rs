@@ -67,15 +67,16 @@ fn status_is_zero_when_all_end_well() -> Result<()> {
 }
 
 fn death_by_signal_is_128_and_the_signal() -> Result<()> {
-    with(|fixture| {
-        for (name, code) in [("KILL", 137), ("SEGV", 139), ("USR1", 138)] {
+    for (name, code) in [("KILL", 137), ("SEGV", 139), ("USR1", 138)] {
+        with(|fixture| {
             fixture
                 .pod([App::probe("a", ["kill", name])])
                 .run()?
                 .expect(code)?;
-        }
-        has(&status(fixture)?, "app-a=138")
-    })
+            has(&status(fixture)?, &format!("app-a={code}"))
+        })?;
+    }
+    Ok(())
 }
 
 fn pod_ends_when_all_apps_have_ended() -> Result<()> {

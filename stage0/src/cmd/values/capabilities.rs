@@ -44,7 +44,9 @@ mod tests {
         );
         let remove = caps_remove("CAP_MKNOD").unwrap();
         assert_eq!(remove.name.as_str(), "os/linux/capabilities-remove-set");
-        let error = caps_retain("CAP_CHOWN,CAP_SYSADMIN").unwrap_err().to_string();
+        let error = caps_retain("CAP_CHOWN,CAP_SYSADMIN")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("CAP_SYSADMIN"), "{error}");
         for text in ["", "CAP_CHOWN,", "chown", "CAP_NOPE"] {
             assert!(caps_retain(text).is_err(), "{text:?}");
