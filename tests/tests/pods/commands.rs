@@ -128,7 +128,7 @@ fn json_has_the_same_names() -> Result<()> {
             .pod([App::probe("a", ["exit", "3"])])
             .run()?
             .expect(3)?;
-        let (_, uuid) = fixture.pods().pop().context("no pod")?;
+        let uuid = fixture.only_pod()?;
         let text = status(fixture, &uuid)?;
         let json: Value =
             serde_json::from_str(&fixture.text(["status", "--format", "json", &uuid])?)?;
@@ -252,7 +252,7 @@ fn uuid_is_saved() -> Result<()> {
             .option(format!("--uuid-file-save={}", path.display()));
         pod.run()?.expect(0)?;
         let saved = fs::read_to_string(&path)?;
-        assert_eq!(saved.trim(), fixture.pods()[0].1);
+        assert_eq!(saved.trim(), fixture.only_pod()?);
         Ok(())
     })
 }

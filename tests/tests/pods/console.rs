@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
-use tests::fixture::{App, Fixture, with};
+use tests::fixture::{App, with};
 use tests::process::{BOUND, Running};
 
 tests::cases!("console":
@@ -23,10 +23,6 @@ tests::cases!("console":
 );
 
 const NONE: [&str; 0] = [];
-
-fn last_uuid(fixture: &Fixture) -> Result<String> {
-    Ok(fixture.pods().pop().context("no pod is left")?.1)
-}
 
 fn both_streams_of_all_apps() -> Result<()> {
     with(|fixture| {
@@ -98,7 +94,7 @@ fn output_reaches_the_journal() -> Result<()> {
     with(|fixture| {
         let app = App::probe("a", ["print", "for the journal"]);
         fixture.pod([app]).option("--no-overlay").run()?.expect(0)?;
-        let uuid = last_uuid(fixture)?;
+        let uuid = fixture.only_pod()?;
         let dir = fixture
             .pod_dir(&uuid)?
             .join("stage1/rootfs/var/log/journal")
@@ -171,7 +167,7 @@ fn interactive_without_a_terminal() -> Result<()> {
 fn hostname_is_the_pods_uuid_by_default() -> Result<()> {
     with(|fixture| {
         let seen = fixture.see(App::seeing("a", NONE))?;
-        assert_eq!(seen.hostname, format!("rkt-{}", last_uuid(fixture)?));
+        assert_eq!(seen.hostname, format!("rkt-{}", fixture.only_pod()?));
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! stage0's commands that end and remove pods: stop, rm, gc.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::fixture::{App, with};
 
 use crate::common::{start_server, status};
@@ -64,7 +64,7 @@ fn gc_keeps_young_pods() -> Result<()> {
             .pod([App::probe("a", ["exit", "5"])])
             .run()?
             .expect(5)?;
-        let (_, uuid) = fixture.pods().pop().context("no pod")?;
+        let uuid = fixture.only_pod()?;
         fixture.stage0(["gc", "--grace-period=1h"])?.expect(0)?;
         assert_eq!(status(fixture, &uuid)?["app-a"], "5");
         Ok(())

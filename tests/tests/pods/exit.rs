@@ -23,9 +23,9 @@ fn exits(name: &str, status: u8) -> App {
     App::probe(name, ["exit", &status.to_string()])
 }
 
-/// The last pod's status lines.
+/// The pod's status lines.
 fn status(fixture: &Fixture) -> Result<Vec<String>> {
-    let (_, uuid) = fixture.pods().pop().context("no pod is left")?;
+    let uuid = fixture.only_pod()?;
     Ok(fixture
         .stage0(["status", &uuid])?
         .expect(0)?
@@ -251,7 +251,7 @@ fn status_files_are_complete() -> Result<()> {
         );
         let good = App::probe("good", ["do", "write", "/out/ready", "", "+", "until-term"]);
         let app = |name: &str| -> Result<(String, Value)> {
-            let (_, uuid) = fixture.pods().pop().context("no pod is left")?;
+            let uuid = fixture.only_pod()?;
             let dir = fixture.pod_dir(&uuid)?.join("stage1/rootfs/rkt/status");
             let json =
                 fs::read(dir.join(format!("{name}.json"))).context("read the JSON status")?;

@@ -197,7 +197,7 @@ fn volume_target_through_proc() -> Result<()> {
             !std::path::Path::new("/stage1-test-proc").exists(),
             "made on the host"
         );
-        let (_, uuid) = fixture.pods().pop().unwrap_or_default();
+        let uuid = fixture.only_pod()?;
         let root = fixture.pod_dir(&uuid)?.join("stage1/rootfs");
         ensure!(
             !root.join("stage1-test-proc").exists(),

@@ -35,7 +35,7 @@ fn run(
         ![0, 254].contains(&finished.code()),
         "an app's failure expected of {finished}"
     );
-    let (_, uuid) = fixture.pods().pop().context("the pod is gone")?;
+    let uuid = fixture.only_pod()?;
     let status = fixture.stage0(["status", &uuid])?.expect(0)?.stdout;
     let line = format!("app-a={}", finished.code());
     ensure!(
