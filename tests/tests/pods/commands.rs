@@ -12,6 +12,8 @@ use crate::common::{start_server, status};
 
 tests::cases!("commands":
     stage1_is_found_beside_the_program,
+    data_directory_with_awkward_characters,
+    data_directory_may_be_relative,
     prepare_and_run,
     prepared_pod_runs_once,
     status_tells_a_pods_life,
@@ -39,6 +41,46 @@ fn stage1_is_found_beside_the_program() -> Result<()> {
         };
         run(&[])?.expect(3)?;
         run(&["--stage1=/not/there"])?.expect_refusal(&["/not/there"])?;
+        Ok(())
+    })
+}
+
+fn data_directory_with_awkward_characters() -> Result<()> {
+    with(|fixture| {
+        let id = fixture.import(&tests::fixture::probe_image("a"))?;
+        let awkward = fixture.path("a b:c,d%n;e\"f'g$h\\i=é");
+        fs::rename(fixture.data(), &awkward)?;
+        // The fixture finds it at its place again.
+        std::os::unix::fs::symlink(&awkward, fixture.data())?;
+        for options in [&[][..], &["--no-overlay"]] {
+            let mut command =
+                std::process::Command::new(tests::harness::build_dir().join("stage0"));
+            command
+                .arg("--dir")
+                .arg(&awkward)
+                .arg("run")
+                .args(options)
+                .args([&id, "--", "exit", "3"]);
+            tests::process::run(command)?.expect(3)?;
+        }
+        let mut command = std::process::Command::new(tests::harness::build_dir().join("stage0"));
+        command
+            .arg("--dir")
+            .arg(&awkward)
+            .args(["gc", "--grace-period=0s"]);
+        tests::process::run(command)?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn data_directory_may_be_relative() -> Result<()> {
+    with(|fixture| {
+        let id = fixture.import(&tests::fixture::probe_image("a"))?;
+        let mut command = std::process::Command::new(tests::harness::build_dir().join("stage0"));
+        command
+            .current_dir(fixture.path(""))
+            .args(["--dir=data", "run", &id, "--", "exit", "3"]);
+        tests::process::run(command)?.expect(3)?;
         Ok(())
     })
 }

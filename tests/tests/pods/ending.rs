@@ -2,11 +2,13 @@
 
 use anyhow::{Result, ensure};
 use tests::fixture::{App, with};
+use tests::process::BOUND;
 
 use crate::common::{start_server, status};
 
 tests::cases!("ending":
     stop_is_orderly,
+    stop_by_force_kills,
     stop_of_an_exited_pod,
     remove_refuses_a_running_pod,
     gc_keeps_young_pods,
@@ -95,6 +97,38 @@ fn gc_expires_prepared_pods() -> Result<()> {
         // A prepared pod waits to be run; the grace period is about pods that have ended.
         assert_eq!(status(fixture, &uuid)?["state"], "prepared");
         fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn stop_by_force_kills() -> Result<()> {
+    with(|fixture| {
+        let stubborn = App::probe(
+            "stubborn",
+            [
+                "do",
+                "ignore-term",
+                "+",
+                "write",
+                "/out/ready",
+                "",
+                "+",
+                "hang",
+            ],
+        );
+        let (uuid, running) = fixture.pod([stubborn]).start_prepared(&[])?;
+        tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+        fixture.stage0(["stop", "--force", &uuid])?.expect(0)?;
+        running.finish()?;
+        fixture.stage0(["status", "--wait", &uuid])?.expect(0)?;
+        ensure!(
+            fixture
+                .leftovers()
+                .iter()
+                .all(|line| !line.starts_with("process")),
+            "{:?}",
+            fixture.leftovers()
+        );
         Ok(())
     })
 }

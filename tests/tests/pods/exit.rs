@@ -16,7 +16,6 @@ tests::cases!("exit":
     last_words_are_heard,
     children_of_an_app_go_with_it,
     status_files_are_complete,
-    app_that_ignores_sigterm_is_killed_at_last,
 );
 
 fn exits(name: &str, status: u8) -> App {
@@ -67,7 +66,13 @@ fn status_is_zero_when_all_end_well() -> Result<()> {
 }
 
 fn death_by_signal_is_128_and_the_signal() -> Result<()> {
-    for (name, code) in [("KILL", 137), ("SEGV", 139), ("USR1", 138)] {
+    for (name, code) in [
+        ("KILL", 137),
+        ("SEGV", 139),
+        ("USR1", 138),
+        ("TERM", 143),
+        ("PIPE", 141),
+    ] {
         with(|fixture| {
             fixture
                 .pod([App::probe("a", ["kill", name])])
@@ -271,38 +276,6 @@ fn status_files_are_complete() -> Result<()> {
         let (text, json) = app("good")?;
         assert_eq!(text.trim_end(), "0");
         assert_eq!(json["exitCode"], 0, "{json}");
-        Ok(())
-    })
-}
-
-fn app_that_ignores_sigterm_is_killed_at_last() -> Result<()> {
-    with(|fixture| {
-        let stubborn = App::probe(
-            "stubborn",
-            [
-                "do",
-                "ignore-term",
-                "+",
-                "write",
-                "/out/ready",
-                "",
-                "+",
-                "hang",
-            ],
-        );
-        let (uuid, running) = fixture.pod([stubborn]).start_prepared(&[])?;
-        tests::wait::for_path(&fixture.out("ready"), Some(tests::process::BOUND))?;
-        fixture.stage0(["stop", "--force", &uuid])?.expect(0)?;
-        running.finish()?;
-        fixture.stage0(["status", "--wait", &uuid])?.expect(0)?;
-        ensure!(
-            fixture
-                .leftovers()
-                .iter()
-                .all(|line| !line.starts_with("process")),
-            "{:?}",
-            fixture.leftovers()
-        );
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ use tests::probe::Outcome;
 
 tests::cases!("filesystem":
     root_is_the_image_and_nothing_else,
+    root_may_be_bare,
     root_is_writable_and_starts_clean,
     root_is_read_only_when_asked,
     root_is_the_same_without_overlay,
@@ -53,6 +54,32 @@ fn root_is_the_image_and_nothing_else() -> Result<()> {
             (node.kind, node.mode, node.uid, node.gid),
             ('d', 0o2700, 56, 78)
         );
+        Ok(())
+    })
+}
+
+fn root_may_be_bare() -> Result<()> {
+    with(|fixture| {
+        let app = App::seeing(
+            "a",
+            [
+                "--stat",
+                "/etc",
+                "--stat",
+                "/dev/null",
+                "--stat",
+                "/proc/self",
+            ],
+        );
+        let bare = |image: tests::image::Image| {
+            ["tmp", "etc", "etc/passwd", "etc/group"]
+                .iter()
+                .fold(image, |image, path| image.without(path))
+        };
+        let seen = fixture.see(app.change(bare))?;
+        for path in ["/etc", "/dev/null", "/proc/self"] {
+            seen.stat(path)?;
+        }
         Ok(())
     })
 }
