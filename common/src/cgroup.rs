@@ -18,7 +18,7 @@ pub struct Hierarchy {
     pub mounted: PathBuf,
     /// Its controllers, `name=systemd` too; empty for the unified hierarchy.
     pub controllers: Vec<String>,
-    /// The cgroup of this process, a path from the hierarchy's root.
+    /// The cgroup of the process, a path from the hierarchy's root.
     pub own: PathBuf,
 }
 
@@ -43,8 +43,15 @@ pub struct Hierarchies(pub Vec<Hierarchy>);
 impl Hierarchies {
     /// Reads the hierarchies that are mounted from the proc file system at `proc`.
     pub fn read(proc: &Path) -> Result<Self> {
+        Hierarchies::of_process(proc, "self")
+    }
+
+    /// The same, with the cgroups of another process in the place of this one's.
+    pub fn of_process(proc: &Path, process: &str) -> Result<Self> {
         let own = Process::new_with_root(proc.join("self")).context("read /proc/self")?;
-        let cgroups = own.cgroups().context("read /proc/self/cgroup")?;
+        let other = Process::new_with_root(proc.join(process));
+        let cgroups = other.and_then(|other| other.cgroups());
+        let cgroups = cgroups.with_context(|| format!("read /proc/{process}/cgroup"))?;
         let mounts = own.mountinfo().context("read /proc/self/mountinfo")?;
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for mount in mounts {
@@ -92,6 +99,13 @@ impl Hierarchies {
         systemd
             .or_else(unified)
             .map_or_else(|| PathBuf::from("/"), |h| h.own.clone())
+    }
+
+    /// Moves this process into the cgroups that were read.
+    pub fn join(&self) -> Result<()> {
+        self.0
+            .iter()
+            .try_for_each(|hierarchy| join(&hierarchy.dir(&hierarchy.own)))
     }
 
     /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both.

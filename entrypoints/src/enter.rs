@@ -5,9 +5,11 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, value};
 use nix::sched::{CloneFlags, setns};
 
@@ -45,6 +47,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     };
     let init = supervisor::pod_init(pid)?;
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
+    // While the host's cgroups are in sight. The command is limited, and killed, with the pod.
+    Hierarchies::of_process(Path::new("/proc"), pid)?
+        .join()
+        .context("join the pod's cgroups")?;
     join(&init)?;
     std::env::set_current_dir("/").context("change to the pod's root")?;
 
