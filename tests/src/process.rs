@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +17,13 @@ use crate::wait;
 
 /// How long anything may take before a test gives up on it.
 pub const BOUND: Duration = Duration::from_secs(60);
+
+/// Held while a child is started. A child that another thread forks has copies of all descriptors until it executes
+/// its program, close-on-exec or not; so a lock would be held by a stranger for a moment.
+pub(crate) fn spawning() -> MutexGuard<'static, ()> {
+    static SPAWNING: Mutex<()> = Mutex::new(());
+    SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a stream has given so far.
 #[derive(Default)]
@@ -86,15 +93,31 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a command with stdin from /dev/null (unless it was set by `stdin`) and both outputs piped.
-    pub fn start(mut command: Command, stdin: Stdio) -> Result<Self> {
+    /// Starts a command with this stdin and both outputs piped.
+    pub fn start(command: Command, stdin: Stdio) -> Result<Self> {
+        Self::start_prepared(command, stdin, |_| Ok(()))
+    }
+
+    /// The same, with a last preparation in which descriptors may be opened that nobody else must hold for a moment.
+    pub fn start_prepared(
+        mut command: Command,
+        stdin: Stdio,
+        prepare: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
         let shown = format!("{command:?}");
-        let mut child = command
+        command
             .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {shown}"))?;
+            .stderr(Stdio::piped());
+        let child = {
+            let _alone = spawning();
+            prepare(&mut command)?;
+            let child = command.spawn();
+            // With it what it holds open for the child.
+            drop(command);
+            child
+        };
+        let mut child = child.with_context(|| format!("start {shown}"))?;
         let stdout = Stream::read(child.stdout.take().context("stdout")?);
         let stderr = Stream::read(child.stderr.take().context("stderr")?);
         Ok(Self {
@@ -128,12 +151,16 @@ impl Running {
             session.current_dir(dir);
         }
         let shown = format!("{session:?}");
-        let child = session
+        session
             .stdin(slave.try_clone()?)
             .stdout(slave.try_clone()?)
-            .stderr(slave)
-            .spawn()
-            .with_context(|| format!("start {shown}"))?;
+            .stderr(slave);
+        let child = {
+            let _alone = spawning();
+            session.spawn().with_context(|| format!("start {shown}"))?
+        };
+        // Holds the terminal's other side open.
+        drop(session);
         let master = File::from(master);
         let stdout = Stream::read(master.try_clone()?);
         let running = Self {

@@ -76,16 +76,17 @@ impl Pod {
 
     /// Locks the directory and starts the run entrypoint, which alone holds the lock from then on.
     pub fn start(&self, options: &[&str]) -> Result<Run> {
-        let mut command = self.run_command(options)?;
-        let lock = self.open()?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).context("lock the pod")?;
-        command.fd_mappings(vec![FdMapping {
-            parent_fd: lock.into(),
-            child_fd: LOCK_FD,
-        }])?;
-        Ok(Run {
-            process: Running::start(command, Stdio::null())?,
-        })
+        let command = self.run_command(options)?;
+        let process = Running::start_prepared(command, Stdio::null(), |command| {
+            let lock = self.open()?;
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).context("lock the pod")?;
+            command.fd_mappings(vec![FdMapping {
+                parent_fd: lock.into(),
+                child_fd: LOCK_FD,
+            }])?;
+            Ok(())
+        })?;
+        Ok(Run { process })
     }
 
     /// Runs the pod to its end.
@@ -95,11 +96,23 @@ impl Pod {
 
     /// Whether somebody holds the lock.
     pub fn is_locked(&self) -> Result<bool> {
-        match flock(self.open()?, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(false),
+        let dir = self.open()?;
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // Not only closed: a child that is being forked may have a copy.
+                flock(&dir, FlockOperation::Unlock)?;
+                Ok(false)
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
             Err(error) => Err(error).context("try the lock"),
         }
+    }
+
+    /// Waits until the lock falls: returns in that moment, not when the run process is reaped.
+    pub fn wait_unlocked(&self) -> Result<()> {
+        let dir = self.open()?;
+        flock(&dir, FlockOperation::LockExclusive).context("wait for the lock")?;
+        flock(&dir, FlockOperation::Unlock).context("unlock")
     }
 
     /// The gc entrypoint with options.

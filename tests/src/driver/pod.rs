@@ -215,11 +215,7 @@ impl Pod {
     /// removes it.
     pub(super) fn collect(&self) -> Result<()> {
         if self.state.get() == State::Run {
-            rustix::fs::flock(
-                self.open()?,
-                rustix::fs::FlockOperation::NonBlockingLockExclusive,
-            )
-            .context("the pod still runs")?;
+            ensure!(!self.is_locked()?, "the pod still runs");
             self.become_state(State::ExitedGarbage)?;
         }
         if self.state.get() == State::ExitedGarbage && self.dir().exists() {

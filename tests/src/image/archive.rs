@@ -56,14 +56,7 @@ pub(super) fn filter(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut input = tempfile::tempfile()?;
     input.write_all(bytes)?;
     std::io::Seek::rewind(&mut input)?;
-    let output = Command::new(program)
-        .args(["-1", "-c"])
-        .stdin(input)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("run {program}"))?;
-    ensure!(output.status.success(), "{program}: {}", output.status);
-    Ok(output.stdout)
+    piped(program, "-1c", input)
 }
 
 /// The archive without its compression: gzip, or by the host's program for xz and bzip2, or none.
@@ -76,11 +69,21 @@ pub fn unpacked(path: &Path) -> Result<Vec<u8>> {
         [b'B', b'Z', b'h', ..] => "bzip2",
         _ => return Ok(fs::read(path)?),
     };
-    let output = Command::new(program)
-        .arg("-dc")
-        .stdin(File::open(path)?)
-        .stderr(Stdio::inherit())
-        .output()?;
+    piped(program, "-dc", File::open(path)?)
+}
+
+fn piped(program: &str, options: &str, input: File) -> Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command
+        .arg(options)
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let child = {
+        let _alone = crate::process::spawning();
+        command.spawn().with_context(|| format!("run {program}"))?
+    };
+    let output = child.wait_with_output()?;
     ensure!(output.status.success(), "{program}: {}", output.status);
     Ok(output.stdout)
 }

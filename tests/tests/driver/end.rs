@@ -3,7 +3,6 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::driver::AppSpec;
 
@@ -48,8 +47,7 @@ fn statuses_are_complete_before_the_lock_falls() -> Result<()> {
         pod.wait_ready()?;
         ensure!(pod.is_locked()?, "the lock has fallen while the pod runs");
         fs::write(out(driver)?.join("go"), "")?;
-        // Returns in the moment the lock falls, not when the run process is reaped.
-        flock(pod.open()?, FlockOperation::LockExclusive)?;
+        pod.wait_unlocked()?;
         let statuses = pod.statuses()?;
         assert_eq!(
             statuses.values().copied().collect::<Vec<_>>(),
