@@ -22,6 +22,7 @@ pub mod env;
 pub mod facts;
 pub mod flags;
 pub mod isolate;
+pub mod limits;
 pub mod load;
 pub mod options;
 pub mod plan;

@@ -37,6 +37,9 @@ pub const BLOCK_IOPS: &str = "resource/block-iops";
 /// Bytes a second over the network.
 pub const NETWORK_BANDWIDTH: &str = "resource/network-bandwidth";
 
+/// Processes and threads; this project's own.
+pub const PIDS_MAX: &str = "stage1/pids-max";
+
 /// The isolators that the specification defines.
 pub const KNOWN: [&str; 15] = [
     CAPABILITIES_REMOVE_SET,
