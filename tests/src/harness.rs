@@ -1,5 +1,5 @@
-//! The main of a tier of tests that start pods: skips them with a reason where they can't run, two at a time where they
-//! can, and looks for leftovers when all is done.
+//! The main of a tier of tests that start pods: skips them with a reason where they can't run, several at a time where
+//! they can, and looks for leftovers when all is done.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -75,8 +75,8 @@ pub fn note_pods(uuids: impl IntoIterator<Item = String>) {
 /// Runs the tests that the command line asks for; they need the probe and these files of [`build_dir`].
 pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Pods are heavy, and two at once show what does not bear company.
-    arguments.test_threads.get_or_insert(2);
+    // More than there are cores: pods wait most of their time. And company shows what does not bear it.
+    arguments.test_threads.get_or_insert(4);
     let unfit = unfit(built);
     let required = std::env::var_os("STAGE1_REQUIRE_ROOT").is_some_and(|value| value == "1");
     if let Some(reason) = &unfit {

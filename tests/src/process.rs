@@ -313,3 +313,45 @@ fn console_text<'a>(line: &'a str, app: &str) -> Option<&'a str> {
         .split_once("]: ")?;
     pid.parse::<u32>().is_ok().then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn console_lines() {
+        assert_eq!(console_text("a[12]: text: more", "a"), Some("text: more"));
+        assert_eq!(
+            console_text("[    1.234567] a[12]: text", "a"),
+            Some("text")
+        );
+        for other in [
+            "ab[12]: text",
+            "a[x]: text",
+            "a: text",
+            "[note] a[12]: text",
+            "",
+        ] {
+            assert_eq!(console_text(other, "a"), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn output_and_status() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let finished = run(command).unwrap().expect(3).unwrap();
+        assert_eq!(
+            (finished.stdout.as_str(), finished.stderr.as_str()),
+            ("out\n", "err\n")
+        );
+        assert!(finished.expect_refusal(&["err"]).is_err());
+    }
+
+    #[test]
+    fn death_by_signal() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -KILL $$"]);
+        assert_eq!(run(command).unwrap().code(), 137);
+    }
+}

@@ -169,3 +169,61 @@ fn append(path: &Path, text: &str) -> Result<()> {
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("append to {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(line: &[&str]) -> Result<Vec<Step>> {
+        parse(&line.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn steps_in_order() {
+        let line = [
+            "do",
+            "write",
+            "/f",
+            "a b",
+            "+",
+            "until-term",
+            "+",
+            "exit",
+            "3",
+        ];
+        let expected = [
+            Step::Write("/f".into(), "a b".into()),
+            Step::UntilTerm,
+            Step::Exit(3),
+        ];
+        assert_eq!(steps(&line).unwrap(), expected);
+        assert_eq!(steps(&[]).unwrap(), [Step::See(Request::default())]);
+    }
+
+    #[test]
+    fn one_step_takes_all_words() {
+        assert_eq!(
+            steps(&["exec", "/p", "+", "x"]).unwrap(),
+            [Step::Exec(vec!["/p".into(), "+".into(), "x".into()])]
+        );
+        assert!(matches!(
+            steps(&["see", "--out", "/o", "--", "+", "exit"]).unwrap()[..],
+            [Step::See(_)]
+        ));
+    }
+
+    #[test]
+    fn mistakes() {
+        for line in [
+            &["dance"][..],
+            &["exit"],
+            &["exit", "x"],
+            &["kill", "NOBODY"],
+            &["see", "--out"],
+            &["see", "--x", "/"],
+            &["do"],
+        ] {
+            assert!(steps(line).is_err(), "{line:?}");
+        }
+    }
+}

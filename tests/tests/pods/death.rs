@@ -13,7 +13,7 @@ tests::cases!("death":
     of_the_supervisor,
     of_pid_1,
     of_an_app,
-    of_stage0_while_preparing,
+    of_stage0_at_each_step,
     of_the_run_by_sigterm,
     gc_after_the_supervisors,
 );
@@ -92,50 +92,65 @@ fn of_an_app() -> Result<()> {
     })
 }
 
-fn of_stage0_while_preparing() -> Result<()> {
+fn of_stage0_at_each_step() -> Result<()> {
     with(|fixture| {
-        let command = || fixture.pod([App::probe("a", ["exit", "0"])]).command();
-        let Some(uuid) = caught_preparing(fixture, command)? else {
-            return Ok(());
-        };
-        let state = status(fixture, &uuid)?["state"].clone();
-        ensure!(
-            ["embryo", "aborted", "prepared", "exited"].contains(&state.as_str()),
-            "{state}"
-        );
-        fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
-        ensure!(
+        let command = || {
             fixture
-                .pods()
-                .iter()
-                .all(|(state, _)| state == "prepared" || state == "run"),
-            "{:?}",
-            fixture.pods()
-        );
+                .pod([App::probe(
+                    "a",
+                    ["do", "write", "/out/ran", "", "+", "exit", "0"],
+                )])
+                .command()
+        };
+        // The first makes the directories that are watched, and everything is in the store then.
+        tests::process::run(command()?)?.expect(0)?;
+        for (step, place) in PLACES.iter().enumerate() {
+            let _ = fs::remove_file(fixture.out("ran"));
+            let uuid =
+                kill_at(fixture, step, command()?).with_context(|| format!("killed at {place}"))?;
+            let state = status(fixture, &uuid)?["state"].clone();
+            ensure!(
+                ["embryo", "aborted", "prepared", "exited", "running"].contains(&state.as_str()),
+                "{place}: {state}"
+            );
+            if state == "running" {
+                fixture.stage0(["stop", "--force", &uuid])?.expect(0)?;
+            }
+            if state == "prepared" {
+                fixture.stage0(["run-prepared", &uuid])?.expect(0)?;
+                ensure!(fixture.out("ran").exists(), "{place}: the pod did not run");
+            }
+            fixture.stage0(["gc", "--grace-period=0s"])?.expect(0)?;
+            ensure!(fixture.pods().is_empty(), "{place}: {:?}", fixture.pods());
+            ensure!(
+                fixture.leftovers().is_empty(),
+                "{place}: {:?}",
+                fixture.leftovers()
+            );
+        }
         Ok(())
     })
 }
 
-/// Kills a `stage0 run` as soon as its pod directory appears; gives the pod.
-fn caught_preparing(
-    fixture: &Fixture,
-    command: impl Fn() -> Result<std::process::Command>,
-) -> Result<Option<String>> {
-    // The first makes the directories that are watched.
-    tests::process::run(command()?)?.expect(0)?;
+/// The places that a pod passes on its way.
+const PLACES: [&str; 4] = ["embryo", "prepare", "prepared", "run"];
+
+/// Kills a `stage0 run` as soon as its pod has come to a place, or beyond; gives the pod.
+fn kill_at(fixture: &Fixture, step: usize, command: std::process::Command) -> Result<String> {
     let known = fixture.pods();
-    let dir = fixture.data().join("pods/embryo");
-    fs::create_dir_all(&dir)?;
-    let running = Running::start(command()?, std::process::Stdio::null())?;
-    let new = || {
+    let come = || {
+        let there = |place: &str| PLACES[step..].contains(&place);
         fixture
             .pods()
             .into_iter()
-            .find(|pod| !known.iter().any(|(_, uuid)| *uuid == pod.1))
+            .find(|pod| there(&pod.0) && !known.contains(pod))
+            .map(|pod| pod.1)
     };
-    tests::wait::for_file(&dir.join("any"), Some(BOUND), |_| new().is_some())?;
+    let watched = fixture.data().join("pods").join(PLACES[step]).join("any");
+    let running = Running::start(command, std::process::Stdio::null())?;
+    tests::wait::for_file(&watched, Some(BOUND), |_| come().is_some())?;
     drop(running);
-    Ok(new().map(|(_, uuid)| uuid))
+    come().context("the pod is gone")
 }
 
 fn of_the_run_by_sigterm() -> Result<()> {
