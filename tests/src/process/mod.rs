@@ -1,17 +1,20 @@
 //! Child processes with a bound on their time and both output streams read as they come.
 
-use std::fmt;
+mod finished;
+mod stream;
+
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+pub use finished::Finished;
+use stream::Stream;
 
 use crate::wait;
 
@@ -23,65 +26,6 @@ pub const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn spawning() -> MutexGuard<'static, ()> {
     static SPAWNING: Mutex<()> = Mutex::new(());
     SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a stream has given so far.
-#[derive(Default)]
-struct Flow {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-/// A stream that a thread reads to its end.
-#[derive(Clone)]
-struct Stream(Arc<(Mutex<Flow>, Condvar)>);
-
-impl Stream {
-    fn read(mut source: impl Read + Send + 'static) -> Self {
-        let stream = Self(Arc::default());
-        let writer = stream.clone();
-        std::thread::spawn(move || {
-            let (flow, news) = &*writer.0;
-            let mut buffer = [0; 8192];
-            loop {
-                // A pseudoterminal whose other side is closed gives an error, not an end.
-                let count = source.read(&mut buffer).unwrap_or(0);
-                let mut flow = flow.lock().expect("no reader panics");
-                flow.bytes.extend_from_slice(&buffer[..count]);
-                flow.ended |= count == 0;
-                news.notify_all();
-                if flow.ended {
-                    return;
-                }
-            }
-        });
-        stream
-    }
-
-    /// Waits until `found` gives something of the text so far; at the stream's end it is asked a last time.
-    fn wait<T>(&self, bound: Duration, found: impl Fn(&str, bool) -> Option<T>) -> Result<T> {
-        let (flow, news) = &*self.0;
-        let end = Instant::now() + bound;
-        let mut flow = flow.lock().expect("no reader panics");
-        loop {
-            let text = String::from_utf8_lossy(&flow.bytes);
-            if let Some(found) = found(&text, flow.ended) {
-                return Ok(found);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            ensure!(
-                !flow.ended && !left.is_zero(),
-                "not seen in the output:\n{text}"
-            );
-            drop(text);
-            flow = news.wait_timeout(flow, left).expect("no reader panics").0;
-        }
-    }
-
-    fn text(&self) -> String {
-        let flow = self.0.0.lock().expect("no reader panics");
-        String::from_utf8_lossy(&flow.bytes).into_owned()
-    }
 }
 
 /// A child that runs. It is killed when this is dropped.
@@ -240,101 +184,9 @@ pub fn run(command: Command) -> Result<Finished> {
     Running::start(command, Stdio::null())?.finish()
 }
 
-/// A command that has ended.
-#[derive(Debug)]
-pub struct Finished {
-    command: String,
-    /// How it ended.
-    pub status: ExitStatus,
-    /// All that it wrote on stdout.
-    pub stdout: String,
-    /// All that it wrote on stderr.
-    pub stderr: String,
-}
-
-impl fmt::Display for Finished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}\nstdout: {}\nstderr: {}",
-            self.command, self.status, self.stdout, self.stderr
-        )
-    }
-}
-
-impl Finished {
-    /// Exit code; 128+signal when killed.
-    pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or_default())
-    }
-
-    /// Fails unless it exited with this code.
-    pub fn expect(self, code: i32) -> Result<Self> {
-        ensure!(
-            self.code() == code,
-            "exit status {code} expected, of {self}"
-        );
-        Ok(self)
-    }
-
-    /// Fails unless it failed as our programs do: exit 254, and a line on stderr that contains all of `parts`.
-    pub fn expect_refusal(self, parts: &[&str]) -> Result<Self> {
-        let finished = self.expect(254)?;
-        let explained = finished
-            .stderr
-            .lines()
-            .any(|line| parts.iter().all(|part| line.contains(part)));
-        ensure!(explained, "no line with {parts:?} on stderr of {finished}");
-        Ok(finished)
-    }
-
-    /// What an app wrote: the text of console lines `APP[PID]: text`, with or without a time before them.
-    pub fn console(&self, app: &str) -> Vec<&str> {
-        self.stdout
-            .lines()
-            .filter_map(|line| console_text(line, app))
-            .collect()
-    }
-}
-
-fn console_text<'a>(line: &'a str, app: &str) -> Option<&'a str> {
-    let line = match line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
-    {
-        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
-        _ => line,
-    };
-    let (pid, text) = line
-        .strip_prefix(app)?
-        .strip_prefix('[')?
-        .split_once("]: ")?;
-    pid.parse::<u32>().is_ok().then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn console_lines() {
-        assert_eq!(console_text("a[12]: text: more", "a"), Some("text: more"));
-        assert_eq!(
-            console_text("[    1.234567] a[12]: text", "a"),
-            Some("text")
-        );
-        for other in [
-            "ab[12]: text",
-            "a[x]: text",
-            "a: text",
-            "[note] a[12]: text",
-            "",
-        ] {
-            assert_eq!(console_text(other, "a"), None, "{other:?}");
-        }
-    }
 
     #[test]
     fn output_and_status() {
