@@ -36,6 +36,14 @@ impl Hierarchy {
     }
 }
 
+/// In a v1 hierarchy of a controller the pod is put into a cgroup of this name below its own, which keeps the limits of the
+/// pod as a whole: the pod can write to all that it sees, and sees only from the cgroup that it was started in. In the
+/// other hierarchies nspawn does the same, under the same name.
+const PAYLOAD: &str = "payload";
+
+/// The controllers of the unified hierarchy that limits are set by.
+const LIMITING: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
 /// All cgroup hierarchies in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hierarchies(pub Vec<Hierarchy>);
@@ -108,6 +116,12 @@ impl Hierarchies {
             .try_for_each(|hierarchy| join(&hierarchy.dir(&hierarchy.own)))
     }
 
+    /// Whether the host has a controller, by its names on v1 and v2. `unified` are those of the unified hierarchy.
+    pub fn has_controller(&self, v1: &str, v2: &str, unified: &[String]) -> bool {
+        let of_v1 = self.0.iter().any(|h| h.controllers.iter().any(|c| c == v1));
+        of_v1 || unified.iter().any(|c| c == v2)
+    }
+
     /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both.
     ///
     /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the
@@ -116,14 +130,16 @@ impl Hierarchies {
         let mut entered = Entered {
             hierarchies: self.clone(),
             path: path.to_owned(),
+            enabled: Vec::new(),
             kept: false,
         };
         for hierarchy in &self.0 {
-            make(hierarchy, path)?;
+            make(hierarchy, &inner(hierarchy, path))?;
         }
         for hierarchy in &self.0 {
-            join(&hierarchy.dir(path)).inspect_err(|_| entered.leave())?;
+            join(&hierarchy.dir(&inner(hierarchy, path))).inspect_err(|_| entered.leave())?;
         }
+        entered.enable();
         Ok(entered)
     }
 
@@ -167,6 +183,8 @@ impl Hierarchies {
 pub struct Entered {
     hierarchies: Hierarchies,
     path: PathBuf,
+    /// Controllers of the unified hierarchy that were not there for cgroups beside the pod's.
+    enabled: Vec<&'static str>,
     kept: bool,
 }
 
@@ -176,7 +194,35 @@ impl Entered {
         self.kept = true;
     }
 
+    /// Has the pod's cgroup of the unified hierarchy get the controllers that limits are set by. The kernel refuses that
+    /// where processes are beside the pod's cgroup; what is lost by it is seen when limits are read back.
+    fn enable(&mut self) {
+        let Some(file) = self.subtree_control() else {
+            return;
+        };
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        for controller in LIMITING {
+            let missing = !before.split_whitespace().any(|c| c == controller);
+            if missing && fs::write(&file, format!("+{controller}")).is_ok() {
+                self.enabled.push(controller);
+            }
+        }
+    }
+
+    /// The file that says what controllers the cgroups beside the pod's have.
+    fn subtree_control(&self) -> Option<PathBuf> {
+        let unified = self.hierarchies.0.iter().find(|h| h.is_unified())?;
+        let dir = unified.dir(self.path.parent()?);
+        Some(dir.join("cgroup.subtree_control"))
+    }
+
     fn leave(&mut self) {
+        // No process may go back into a cgroup whose children have controllers.
+        if let Some(file) = self.subtree_control() {
+            for controller in self.enabled.drain(..) {
+                let _ = fs::write(&file, format!("-{controller}"));
+            }
+        }
         for hierarchy in &self.hierarchies.0 {
             // Undoing goes as far as it can; what fails here would fail again in gc, which reports it.
             let _ = join(&hierarchy.dir(&hierarchy.own));
@@ -191,6 +237,16 @@ impl Drop for Entered {
         if !self.kept {
             self.leave();
         }
+    }
+}
+
+/// The cgroup that a pod at `path` is started in.
+fn inner(hierarchy: &Hierarchy, path: &Path) -> PathBuf {
+    let of_nspawn = hierarchy.controllers.iter().all(|c| c.starts_with("name="));
+    if of_nspawn {
+        path.to_owned()
+    } else {
+        path.join(PAYLOAD)
     }
 }
 

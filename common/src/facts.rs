@@ -26,6 +26,8 @@ pub struct HostFacts {
     pub cgroups: Hierarchies,
     /// The kernel says whether its log has times, which journald takes for its lines on the console.
     pub printk_time: bool,
+    /// The controllers of the unified hierarchy.
+    pub unified_controllers: Vec<String>,
     /// The number of the kernel's last capability.
     pub last_capability: u8,
 }
@@ -35,6 +37,7 @@ impl HostFacts {
     pub fn read(root: &Path) -> Result<Self> {
         let exists = |path: &str| root.join(path).exists();
         let systemd = exists("run/systemd/system");
+        let cgroups = Hierarchies::read(&root.join("proc"))?;
         Ok(HostFacts {
             systemd,
             system_bus: systemd && exists("run/dbus/system_bus_socket"),
@@ -43,7 +46,8 @@ impl HostFacts {
             journal: systemd && exists("run/systemd/journal/socket") && exists("var/log/journal"),
             os_release: exists("etc/os-release") || exists("usr/lib/os-release"),
             printk_time: exists(PRINTK_TIME.trim_start_matches('/')),
-            cgroups: Hierarchies::read(&root.join("proc"))?,
+            unified_controllers: unified_controllers(root, &cgroups),
+            cgroups,
             last_capability: crate::isolate::capability::last(&root.join("proc"))?,
         })
     }
@@ -72,6 +76,17 @@ impl HostFacts {
             scope: false,
         }
     }
+}
+
+/// What the root of the unified hierarchy says that it has.
+fn unified_controllers(root: &Path, cgroups: &Hierarchies) -> Vec<String> {
+    let Some(unified) = cgroups.0.iter().find(|h| h.is_unified()) else {
+        return Vec::new();
+    };
+    let mounted = unified.mount_point.strip_prefix("/");
+    let dir = root.join(mounted.unwrap_or(&unified.mount_point));
+    let controllers = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    controllers.split_whitespace().map(str::to_owned).collect()
 }
 
 /// The cgroup of a pod.

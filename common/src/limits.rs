@@ -79,9 +79,6 @@ impl<'a> Limits<'a> {
             self.write("cpu", "cpu.cfs_quota_us", None, &quota.to_string());
             self.write("cpu", "", Some("cpu.max"), &format!("{quota} {period}"));
         }
-        if let Some(shares) = resources.shares() {
-            self.write("cpu", "cpu.shares", None, &shares.to_string());
-        }
         if let Some(weight) = resources.cpu_weight() {
             self.write("cpu", "", Some("cpu.weight"), &weight.to_string());
         }
@@ -101,11 +98,15 @@ impl<'a> Limits<'a> {
         if let Some(max) = resources.pids_max {
             self.write("pids", "pids.max", Some("pids.max"), &max.to_string());
         }
-        self.set_block(resources);
+        self.set_rest(resources);
     }
 
-    /// Sets the limits of the block device that storage is on.
-    pub fn set_block(&self, resources: &Resources) {
+    /// Sets what systemd cannot be told: shares of v1 that are no weight of v2, and the limits of the block device that
+    /// storage is on.
+    pub fn set_rest(&self, resources: &Resources) {
+        if let Some(shares) = resources.shares() {
+            self.write("cpu", "cpu.shares", None, &shares.to_string());
+        }
         let Some(device) = self.storage else { return };
         for (limit, unit) in [
             (resources.block_bandwidth, "bps"),

@@ -1,12 +1,14 @@
 //! A pod as stage0 left it: its manifest, and for each app the image and who it runs as.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::annotation;
 use crate::appc::{App, ImageManifest, PodManifest, RuntimeApp};
+use crate::isolate::device::Device;
 use crate::pod::PodDir;
 use crate::root::Root;
 use crate::user::Identity;
@@ -22,6 +24,8 @@ pub struct Pod {
     pub manifest: PodManifest,
     /// Its apps, in the manifest's order.
     pub apps: Vec<PodApp>,
+    /// The sources of host volumes that are devices.
+    pub devices: BTreeMap<PathBuf, Device>,
     /// Apps may come and go while it runs.
     pub mutable: bool,
 }
@@ -82,7 +86,7 @@ impl Pod {
                 load_app(dir, runtime).with_context(|| format!("apps[{i}] ({})", runtime.name))?;
             apps.push(app);
         }
-        check_volume_sources(&manifest)?;
+        let devices = check_volume_sources(&manifest)?;
         let mutable = match crate::appc::annotation(&manifest.annotations, annotation::MUTABLE) {
             None => false,
             Some(value) => value.parse().ok().with_context(|| {
@@ -95,6 +99,7 @@ impl Pod {
         Ok(Pod {
             manifest,
             apps,
+            devices,
             mutable,
         })
     }
@@ -138,8 +143,8 @@ fn converted(image: &ImageManifest) -> bool {
     crate::appc::annotation(&image.annotations, annotation::DOCKER_REPOSITORY).is_some()
 }
 
-/// The specification demands an error for a host volume whose source is missing.
-fn check_volume_sources(manifest: &PodManifest) -> Result<()> {
+/// The specification demands an error for a host volume whose source is missing. Gives those that are devices.
+fn check_volume_sources(manifest: &PodManifest) -> Result<BTreeMap<PathBuf, Device>> {
     let own = manifest
         .volumes
         .iter()
@@ -154,10 +159,13 @@ fn check_volume_sources(manifest: &PodManifest) -> Result<()> {
             ))
         })
     });
+    let mut devices = BTreeMap::new();
     for (field, volume) in own.chain(of_apps) {
         if let Some(source) = &volume.source {
-            fs::metadata(Path::new(source)).with_context(|| format!("{field}.source: {source}"))?;
+            let found = fs::metadata(Path::new(source))
+                .with_context(|| format!("{field}.source: {source}"))?;
+            devices.extend(Device::of(&found).map(|device| (source.into(), device)));
         }
     }
-    Ok(())
+    Ok(devices)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::flags::{Flag, Parsed, switch, value};
 
 /// Flags of the run entrypoint.
-pub const FLAGS: [Flag; 13] = [
+pub const FLAGS: [Flag; 14] = [
     switch("debug", "print the plan and more messages"),
     value("net", "NET", "network: host or none (default none)"),
     value(
@@ -41,6 +41,10 @@ pub const FLAGS: [Flag; 13] = [
     ),
     switch("disable-paths", "do not protect paths of /proc and /sys"),
     switch("disable-seccomp", "do not filter system calls"),
+    switch(
+        "strict-isolators",
+        "fail where an isolator would be ignored",
+    ),
     value(
         "dns-conf-mode",
         "MODE",
@@ -82,6 +86,9 @@ pub struct RunOptions {
     pub disable_paths: bool,
     /// System calls are not filtered.
     pub disable_seccomp: bool,
+    /// An isolator that is ignored is an error.
+    #[serde(default)]
+    pub strict_isolators: bool,
     /// Where `resolv.conf` comes from.
     pub resolv: ResolvMode,
     /// Where `hosts` comes from.
@@ -175,6 +182,7 @@ impl RunOptions {
             disable_capabilities: flags.is_set("disable-capabilities-restriction"),
             disable_paths: flags.is_set("disable-paths"),
             disable_seccomp: flags.is_set("disable-seccomp"),
+            strict_isolators: flags.is_set("strict-isolators"),
             resolv,
             hosts,
             ipc: ipc(flags.value("ipc").unwrap_or_default())?,

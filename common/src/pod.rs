@@ -170,6 +170,21 @@ impl StageRoot {
         self.0.join("rkt/spec").join(app)
     }
 
+    /// What the pod's first program does before systemd starts ([`crate::spec::PodSpec`]); this project's own.
+    pub fn pod_spec(&self) -> PathBuf {
+        self.0.join("rkt/pod-spec")
+    }
+
+    /// What became of the pod's own isolators, a list as in [`StageRoot::status_json`]; this project's own.
+    pub fn pod_isolators(&self) -> PathBuf {
+        self.0.join("rkt/pod-isolators.json")
+    }
+
+    /// The compiled system call filter of one app ([`crate::isolate::seccomp`]); this project's own.
+    pub fn seccomp(&self, app: &str) -> PathBuf {
+        self.0.join("rkt/seccomp").join(app)
+    }
+
     /// Where the pod's volumes are mounted for the apps to take them from; this project's own.
     pub fn volumes(&self) -> PathBuf {
         self.0.join("rkt/volumes")

@@ -1,6 +1,10 @@
-//! What `prepare-app` makes for one app: the file `rkt/spec/APP`, written by `init`, read in the pod.
+//! What the programs in the pod make: `prepare-app` for one app, the file `rkt/spec/APP`, and `pid1` for the pod, the file
+//! `rkt/pod-spec`. Both are written by `init`.
+
+use std::collections::BTreeMap;
 
 use crate::confine::Confinement;
+use crate::isolate::resource::Resources;
 use crate::status::IsolatorReport;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +17,13 @@ pub struct AppSpec {
     pub confinement: Confinement,
     /// What becomes of the isolators that it asks for.
     pub isolators: Vec<IsolatorReport>,
+    /// What its cgroup is to have.
+    pub resources: Resources,
+    /// The block device that its storage is on, `MAJOR:MINOR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    /// Whether it must not start when an isolator is ignored.
+    pub strict_isolators: bool,
     /// Absolute path in the app's root.
     pub working_directory: String,
     /// Whether the root is read-only, volumes apart.
@@ -33,4 +44,14 @@ pub struct VolumeMount {
     pub target: String,
     /// Whether the app may only read, in mounts below it too.
     pub read_only: bool,
+}
+
+/// What the pod's first program does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodSpec {
+    /// The v1 controllers in whose hierarchies the pod has a cgroup of its own.
+    pub controllers: Vec<String>,
+    /// Kernel parameters, by name.
+    pub sysctl: BTreeMap<String, String>,
 }

@@ -11,8 +11,9 @@ use common::cgroup::{Hierarchies, Hierarchy};
 use rustix::fs::{Access, access};
 use tempfile::TempDir;
 
-/// The cgroup that the tests enter, and the one that they are in before.
+/// The cgroup that the tests enter, where of v1 controllers they are in then, and the one that they are in before.
 const POD: &str = "/outer/pod";
+const PAYLOAD: &str = "/outer/pod/payload";
 const OWN: &str = "/own";
 
 /// Hierarchies of plain files below a directory: unified, memory and cpuset.
@@ -59,7 +60,8 @@ impl Fake {
 fn entering_joins_every_hierarchy_and_leaving_goes_back() {
     let fake = Fake::new();
     let entered = fake.hierarchies.enter(Path::new(POD)).unwrap();
-    assert_eq!(fake.procs(POD), ["0", "0", "0"]);
+    assert_eq!(fake.procs(POD), ["0", "", ""]);
+    assert_eq!(fake.procs(PAYLOAD), ["", "0", "0"]);
     assert_eq!(fake.procs(OWN), ["", "", ""]);
     drop(entered);
     assert_eq!(fake.procs(OWN), ["0", "0", "0"]);
@@ -69,8 +71,22 @@ fn entering_joins_every_hierarchy_and_leaving_goes_back() {
 fn who_is_kept_does_not_go_back() {
     let fake = Fake::new();
     fake.hierarchies.enter(Path::new(POD)).unwrap().keep();
-    assert_eq!(fake.procs(POD), ["0", "0", "0"]);
+    assert_eq!(fake.procs(POD), ["0", "", ""]);
+    assert_eq!(fake.procs(PAYLOAD), ["", "0", "0"]);
     assert_eq!(fake.procs(OWN), ["", "", ""]);
+}
+
+/// A cgroup gets the controllers of the unified hierarchy that its parent passes on.
+#[test]
+fn limiting_controllers_are_passed_on_and_taken_back() {
+    let fake = Fake::new();
+    fs::create_dir_all(fake.path("unified/outer")).unwrap();
+    let control = fake.path("unified/outer/cgroup.subtree_control");
+    fs::write(&control, "cpu memory pids\n").unwrap();
+    let entered = fake.hierarchies.enter(Path::new(POD)).unwrap();
+    assert_eq!(fs::read_to_string(&control).unwrap(), "+io");
+    drop(entered);
+    assert_eq!(fs::read_to_string(&control).unwrap(), "-io");
 }
 
 /// cpusets(7): a new one has no CPUs and no memory nodes.
@@ -105,7 +121,10 @@ fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
     let fake = Fake::new();
     fs::write(fake.path("memory/outer"), "a file").unwrap();
     let error = fake.hierarchies.enter(Path::new(POD)).unwrap_err();
-    let start = format!("make cgroup {}: ", fake.path("memory/outer/pod").display());
+    let start = format!(
+        "make cgroup {}: ",
+        fake.path("memory/outer/pod/payload").display()
+    );
     assert!(format!("{error:#}").starts_with(&start), "{error:#}");
     assert!(!fake.path("unified/outer/pod").exists());
 }
@@ -113,9 +132,9 @@ fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
 #[test]
 fn a_cgroup_that_cannot_be_joined_is_left_everywhere() {
     let fake = Fake::new();
-    fs::create_dir_all(fake.path("memory/outer/pod/cgroup.procs")).unwrap();
+    fs::create_dir_all(fake.path("memory/outer/pod/payload/cgroup.procs")).unwrap();
     let error = fake.hierarchies.enter(Path::new(POD)).unwrap_err();
-    let file = fake.path("memory/outer/pod/cgroup.procs");
+    let file = fake.path("memory/outer/pod/payload/cgroup.procs");
     let start = format!("write 0 to {}: ", file.display());
     assert!(format!("{error:#}").starts_with(&start), "{error:#}");
     assert_eq!(fake.procs(OWN)[0], "0");
@@ -198,7 +217,10 @@ fn processes_are_moved_counted_and_killed() {
     let entered = real.enter(&below).unwrap();
     let inside = own_cgroups()
         .iter()
-        .filter(|line| line.ends_with(below.to_str().unwrap()))
+        .filter(|line| {
+            let line = line.strip_suffix("/payload").unwrap_or(line);
+            line.ends_with(below.to_str().unwrap())
+        })
         .count();
     assert_eq!(inside, real.0.len());
     let own = i32::try_from(std::process::id()).unwrap();

@@ -12,15 +12,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use common::apply::{Applied, apply};
 use common::cgroup::Entered;
 use common::facts::{HostFacts, PodCgroup};
 use common::flags;
+use common::limits::{self, Limits};
 use common::load::Pod;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
-use common::plan::{Existing, Inputs, Step, Supervisor, plan};
+use common::plan::{Existing, Inputs, PodPlan, Step, Supervisor, plan};
 use common::pod::PodDir;
+use common::status::{IsolatorReport, Outcome};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::{print_help, uuid};
@@ -48,6 +50,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let existing = existing(&dir, &options)?;
     let term = terminal_type();
     let term = term.as_deref();
+    let storage = limits::storage(dir.path(), Path::new("/sys"));
+    let storage = storage.as_deref();
     let inputs = Inputs {
         uuid: &uuid,
         pod: &pod,
@@ -55,6 +59,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         facts: &facts,
         existing: &existing,
         term,
+        storage,
     };
     let plan = plan(&dir, &inputs)?;
     for warning in &plan.warnings {
@@ -67,10 +72,12 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(&dir, &plan.cgroup)?;
     let entered = enter_cgroup(&facts, &plan.cgroup)?;
+    let limits = Limits::of_pod(&facts.cgroups, &plan.cgroup.path, storage);
+    let limited = limit_pod(&dir, &options, &plan, &limits)?;
     let applied = apply(&plan.steps)?;
     let announced = announce(&dir)?;
     let error = become_supervisor(&plan.supervisor, &lock);
-    drop((announced, applied, entered, located));
+    drop((announced, applied, limited, entered, located));
     Err(error)
 }
 
@@ -120,6 +127,29 @@ fn enter_cgroup(facts: &HostFacts, cgroup: &PodCgroup) -> Result<Option<Entered>
         return Ok(None);
     }
     facts.cgroups.enter(&cgroup.path).map(Some)
+}
+
+/// Sets the limits of the pod's cgroup, and notes what became of them and of the pod's other isolators.
+fn limit_pod(
+    dir: &PodDir,
+    options: &RunOptions,
+    plan: &PodPlan,
+    limits: &Limits<'_>,
+) -> Result<Applied> {
+    if plan.isolators.is_empty() {
+        return Ok(Applied::default());
+    }
+    limits.set(&plan.resources);
+    let mut reports = plan.isolators.clone();
+    for report in IsolatorReport::correct(&mut reports, limits.reports(&plan.resources)) {
+        if options.strict_isolators && report.outcome == Outcome::Ignored {
+            bail!("{report} (--strict-isolators)");
+        }
+        eprintln!("init: warning: pod: {report}");
+    }
+    let mut json = serde_json::to_string_pretty(&reports)?;
+    json.push('\n');
+    apply(&[Step::file(dir.stage_root().pod_isolators(), json)])
 }
 
 /// Writes where the pod's cgroups are.

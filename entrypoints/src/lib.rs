@@ -6,6 +6,7 @@
 //! | [`enter`] | on the host | runs a command in the pod |
 //! | [`stop`] | on the host | stops the pod, in order or by force |
 //! | [`gc`] | on the host | frees what outlives the pod |
+//! | [`pid1`] | in the pod, before systemd | lets systemd use the pod's cgroups, sets kernel parameters |
 //! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
 //! | [`reaper`] | in the pod, when an app has ended or the pod ends | writes exit statuses |
 //!
@@ -21,6 +22,8 @@ pub mod enter;
 pub mod gc;
 pub mod init;
 mod journal;
+mod manager;
+pub mod pid1;
 pub mod prepare_app;
 pub mod reaper;
 pub mod stop;

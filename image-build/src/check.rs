@@ -6,6 +6,9 @@ use crate::elf;
 use crate::manifest::Manifest;
 use crate::tree::{Kind, Tree};
 
+/// What systemd-nspawn starts as the pod's first program.
+const FIRST_PROGRAM: &str = "/usr/lib/systemd/systemd";
+
 /// How many links in a row are followed before they are taken for a loop.
 const MAX_LINKS: usize = 8;
 
@@ -22,6 +25,10 @@ pub(crate) fn entrypoints(tree: &Tree, manifest: &Manifest) -> Result<()> {
 
 /// Fails if a unit or a program names a program or loader that is not in the tree.
 pub(crate) fn programs(tree: &Tree) -> Result<()> {
+    ensure!(
+        has_file(tree, FIRST_PROGRAM),
+        "check the image: there is no {FIRST_PROGRAM}, which nspawn starts"
+    );
     for (path, entry) in tree.entries() {
         let Kind::File(data) = &entry.kind else {
             continue;

@@ -14,6 +14,10 @@ const PROGRAMS: [&str; 4] = [
     "usr/lib/systemd/systemd-shutdown",
 ];
 
+/// What lies elsewhere in the image than in its package: under systemd's own name nspawn finds our `pid1`, which goes
+/// first.
+const MOVED: [(&str, &str); 1] = [("usr/lib/systemd/systemd", "usr/lib/stage1/systemd")];
+
 /// The packages of the programs and of all libraries that these need, directly or through another.
 const PACKAGES: [&str; 24] = [
     "libacl1",
@@ -61,7 +65,9 @@ pub(crate) fn add(tree: &mut Tree, contents: &Contents) -> Result<()> {
     let mut wanted: Vec<String> = PROGRAMS.iter().map(|&program| program.to_owned()).collect();
     let mut used = vec![false; PACKAGES.len()];
     while let Some(path) = wanted.pop() {
-        if tree.contains(&path) {
+        let moved = MOVED.iter().find(|(from, _)| *from == path);
+        let place = moved.map_or(path.as_str(), |(_, to)| *to);
+        if tree.contains(place) {
             continue;
         }
         let (package, data) = resolve(contents, &path)?;
@@ -74,7 +80,7 @@ pub(crate) fn add(tree: &mut Tree, contents: &Contents) -> Result<()> {
         }
         used[package] = true;
         tree.insert_program(
-            &path,
+            place,
             elf::stripped(data.to_vec())?,
             Origin::Package(package),
         );

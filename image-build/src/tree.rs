@@ -13,11 +13,12 @@ use crate::{elf, manifest};
 const FOLDERS: &str = "folders.in";
 
 /// All entrypoints there may be. Which of them must be there is for the manifest and the units to say.
-const ENTRYPOINTS: [&str; 12] = [
+const ENTRYPOINTS: [&str; 13] = [
     "init",
     "enter",
     "stop",
     "gc",
+    "pid1",
     "prepare-app",
     "reaper",
     "app-add",

@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const IMAGE_BUILD: &str = env!("CARGO_BIN_EXE_image-build");
-const ENTRYPOINTS: [&str; 6] = ["init", "enter", "stop", "gc", "prepare-app", "reaper"];
+const ENTRYPOINTS: [&str; 7] = [
+    "init",
+    "enter",
+    "stop",
+    "gc",
+    "pid1",
+    "prepare-app",
+    "reaper",
+];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -163,6 +171,7 @@ fn lists_files_with_their_packages() {
     assert_eq!(package("usr/bin/systemd-nspawn"), "systemd-container");
     assert_eq!(package("usr/lib/x86_64-linux-gnu/libc.so.6"), "libc6");
     assert_eq!(package("init"), "stage1");
+    assert_eq!(package("usr/lib/stage1/systemd"), "systemd");
 }
 
 #[test]
@@ -172,6 +181,19 @@ fn a_missing_entrypoint_is_named() {
     assert_eq!(
         error,
         "image-build: check the image: the manifest names /enter, and there is no such entrypoint\n"
+    );
+}
+
+#[test]
+fn the_first_program_of_the_pod_must_be_there() {
+    if !apt_has_lists() {
+        return;
+    }
+    let programs = entrypoints(&["init", "enter", "stop", "gc", "prepare-app", "reaper"]);
+    let error = fails(image_build(programs.path()).arg("--list"));
+    assert!(
+        error.ends_with("there is no /usr/lib/systemd/systemd, which nspawn starts\n"),
+        "{error}"
     );
 }
 

@@ -118,6 +118,11 @@ impl Resources {
         }
     }
 
+    /// Whether anything is asked of block devices.
+    pub fn of_blocks(&self) -> bool {
+        self.block_bandwidth.is_some() || self.block_iops.is_some()
+    }
+
     /// Whether an isolator called `name` has another effect here than in `other`.
     pub fn differs(&self, other: &Resources, name: &str) -> bool {
         match name {

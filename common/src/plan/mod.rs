@@ -3,18 +3,22 @@
 mod app;
 mod files;
 mod nspawn;
+mod pod;
+mod resources;
 
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use caps::CapsHashSet;
 
 use crate::appc::Uuid;
 use crate::facts::{HostFacts, PodCgroup};
+use crate::isolate::resource::Resources;
 use crate::load::{Pod, PodApp};
 use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
+use crate::status::{IsolatorReport, Outcome};
 use crate::volume::{Source, Volumes};
 
 /// All that the plan depends on.
@@ -32,6 +36,20 @@ pub struct Inputs<'a> {
     pub existing: &'a Existing,
     /// The type of the caller's terminal, when standard input and output are one.
     pub term: Option<&'a str>,
+    /// The block device that the pod directory is on, `MAJOR:MINOR`.
+    pub storage: Option<&'a str>,
+}
+
+/// A directive of a unit, section `[Service]`; or a property of a scope.
+type Directive = (&'static str, String);
+
+/// With `--strict-isolators`, refuses what would be ignored.
+fn refuse_ignored(options: &RunOptions, reports: &[IsolatorReport]) -> Result<()> {
+    let ignored = |report: &&IsolatorReport| report.outcome == Outcome::Ignored;
+    match reports.iter().find(ignored) {
+        Some(report) if options.strict_isolators => bail!("{report} (--strict-isolators)"),
+        _ => Ok(()),
+    }
 }
 
 /// Content of files that the plan starts from.
@@ -54,6 +72,10 @@ pub struct Existing {
 pub struct PodPlan {
     /// The pod's cgroup.
     pub cgroup: PodCgroup,
+    /// What its cgroup is to have; nothing when systemd makes it, which is told then.
+    pub resources: Resources,
+    /// What becomes of the pod's own isolators.
+    pub isolators: Vec<IsolatorReport>,
     /// What is written, in order.
     pub steps: Vec<Step>,
     /// The call of the supervisor.
@@ -173,36 +195,32 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let mut terminal = false;
     let mut capabilities = CapsHashSet::new();
     for app in apps {
-        let mounts = volumes
-            .mounts
-            .get(&app.runtime.name)
-            .cloned()
-            .unwrap_or_default();
-        let planned =
-            app::plan(&root, inputs, app, mounts).with_context(|| format!("app {}", app.name()))?;
+        let planned = app::plan(&root, inputs, app, &volumes)
+            .with_context(|| format!("app {}", app.name()))?;
         steps.extend(planned.steps);
         warnings.extend(planned.warnings);
         terminal |= planned.terminal;
         capabilities.extend(planned.capabilities);
     }
-    for isolator in &inputs.pod.manifest.isolators {
-        warnings.push(format!(
-            "isolator {} of the pod is not enforced yet",
-            isolator.name
-        ));
-    }
     let cgroup = inputs.facts.pod_cgroup(&machine_name(inputs.uuid.as_str()));
+    let isolation = pod::plan(&root, inputs, &cgroup)?;
+    steps.push(isolation.step);
+    warnings.extend(isolation.warnings);
     // What an app that is added later will ask for is not known.
     let restricted = !inputs.options.disable_capabilities && !inputs.options.mutable;
     let pod = nspawn::Pod {
         volumes: &volumes.volumes,
         cgroup: &cgroup,
         terminal,
+        properties: &isolation.properties,
+        sets_network: isolation.sets_network,
         capabilities: restricted.then_some(&capabilities),
     };
     let supervisor = nspawn::supervisor(dir, inputs, &pod)?;
     Ok(PodPlan {
         cgroup,
+        resources: isolation.resources,
+        isolators: isolation.reports,
         steps,
         supervisor,
         warnings,
@@ -239,11 +257,18 @@ impl fmt::Display for PodPlan {
             "made by init"
         };
         writeln!(f, "cgroup {} ({who})", self.cgroup.path.display())?;
+        for report in &self.isolators {
+            writeln!(f, "{report}")?;
+        }
         for step in &self.steps {
             match step {
                 Step::File { path, content, .. } => {
                     writeln!(f, "file {}", path.display())?;
-                    for line in String::from_utf8_lossy(content).replace('\0', "\n").lines() {
+                    let Ok(text) = std::str::from_utf8(content) else {
+                        writeln!(f, "    {} bytes", content.len())?;
+                        continue;
+                    };
+                    for line in text.replace('\0', "\n").lines() {
                         writeln!(f, "    {line}")?;
                     }
                 }

@@ -38,6 +38,10 @@ pub(super) struct Pod<'a> {
     pub(super) cgroup: &'a PodCgroup,
     /// Whether the pod's console is the caller's terminal.
     pub(super) terminal: bool,
+    /// Properties of the scope, when systemd makes one.
+    pub(super) properties: &'a [String],
+    /// Whether the pod's first program sets parameters of the network.
+    pub(super) sets_network: bool,
     /// What the apps may have between them; `None` is everything.
     pub(super) capabilities: Option<&'a CapsHashSet>,
 }
@@ -129,6 +133,8 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
+    let properties = pod.properties.iter();
+    command.extend(properties.map(|property| format!("--property={property}")));
     match inputs.options.network {
         Network::None => command.push("--private-network".into()),
         // In a network namespace of its own the pod does not see the file.
@@ -142,7 +148,7 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         command.push(format!("--private-users={}:{}", range.shift, range.count));
         command.push("--private-users-ownership=off".into());
     }
-    command.extend(capabilities(pod.capabilities));
+    command.extend(capabilities(pod));
     for volume in pod.volumes {
         command.push(bind(dir, volume)?);
     }
@@ -155,11 +161,12 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
 }
 
 /// The options that give the pod what its supervisor and its apps need and nothing else.
-fn capabilities(apps: Option<&CapsHashSet>) -> Vec<String> {
-    let Some(apps) = apps else {
+fn capabilities(pod: &Pod<'_>) -> Vec<String> {
+    let Some(apps) = pod.capabilities else {
         return vec!["--capability=all".into()];
     };
-    let needed: CapsHashSet = apps.iter().copied().chain(SUPERVISOR).collect();
+    let mut needed: CapsHashSet = apps.iter().copied().chain(SUPERVISOR).collect();
+    needed.extend(pod.sets_network.then_some(Capability::CAP_NET_ADMIN));
     let default = CapsHashSet::from(NSPAWN_DEFAULT);
     let list = |set: CapsHashSet| capability::names(&set).join(",");
     let added = list(needed.difference(&default).copied().collect());

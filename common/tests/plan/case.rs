@@ -140,6 +140,7 @@ impl Case {
             facts: &HostFacts::read(&host)?,
             existing: &existing(&dir, &options, &host)?,
             term: terminal.as_deref().map(str::trim),
+            storage: Some("8:0"),
         };
         plan(&dir, &inputs)
     }

@@ -11,6 +11,7 @@
 
 mod dev;
 mod execute;
+mod isolators;
 mod mounts;
 mod protect;
 
@@ -23,7 +24,7 @@ use common::env::Environment;
 use common::flags;
 use common::pod::StageRoot;
 use common::spec::AppSpec;
-use common::status::AppStatus;
+use common::status::{AppStatus, IsolatorReport};
 
 use crate::print_help;
 
@@ -55,9 +56,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         Environment::from_file(&content).with_context(|| format!("read {}", path.display()))?
     };
+    let filter = spec.confinement.seccomp.then(|| {
+        let path = root.seccomp(app);
+        std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+    });
+    let filter = filter.transpose()?;
     // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
-    note_start(&root, app, &spec)?;
+    let isolators = isolators::settle(app, &spec)?;
+    note_start(&root, app, isolators)?;
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
     spec.confinement
         .take_identity()
@@ -72,7 +79,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let failure = match execute::find(program, &environment) {
         Ok(path) => {
-            spec.confinement.seal()?;
+            spec.confinement.seal(filter.as_deref())?;
             execute::execute(path, program, &environment)
         }
         Err(failure) => failure,
@@ -86,9 +93,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 }
 
 /// Writes that the app has started, for its status.
-fn note_start(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
+fn note_start(root: &StageRoot, app: &str, isolators: Vec<IsolatorReport>) -> Result<()> {
     let path = root.status_json(app);
-    let started = AppStatus::started(app, spec.isolators.clone(), AppStatus::read(&path)?);
+    let started = AppStatus::started(app, isolators, AppStatus::read(&path)?);
     write_whole(&path, started.to_json()?.as_bytes(), 0o644)
 }
 

@@ -6,24 +6,27 @@ use serde_json::Value;
 
 use crate::appc::Isolator;
 use crate::appc::isolator::{
-    CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, NO_NEW_PRIVILEGES, isolator,
+    CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, NO_NEW_PRIVILEGES, SECCOMP_REMOVE_SET,
+    SECCOMP_RETAIN_SET, SYSCTL, isolator,
 };
 use crate::confine::Confinement;
-use crate::isolate::capability;
+use crate::isolate::seccomp::{self, Compiled};
+use crate::isolate::{capability, resource};
 use crate::load::PodApp;
-use crate::plan::Inputs;
+use crate::plan::{Directive, Inputs, refuse_ignored, resources};
 use crate::status::{IsolatorReport, Outcome};
-
-/// A directive of the app's unit, section `[Service]`.
-pub(super) type Directive = (&'static str, String);
 
 /// The confinement of an app.
 pub(super) struct Isolation {
     pub(super) confinement: Confinement,
     /// The bounding set that it asks for.
     pub(super) capabilities: CapsHashSet,
+    /// The compiled program of its system call filter.
+    pub(super) filter: Option<Vec<u8>>,
     /// What systemd enforces.
     pub(super) directives: Vec<Directive>,
+    /// What its cgroup is to have.
+    pub(super) resources: resource::Resources,
     /// What became of each isolator.
     pub(super) reports: Vec<IsolatorReport>,
     /// What the user should know.
@@ -34,26 +37,38 @@ pub(super) fn plan(inputs: &Inputs<'_>, app: &PodApp) -> Result<Isolation> {
     let isolators = &app.app.isolators;
     let bounding = capability::bounding(isolators, inputs.facts.last_capability)?;
     let restricted = !inputs.options.disable_capabilities;
+    let filter = filter(inputs, isolators, &bounding)?;
     let confinement = Confinement {
         uid: app.identity.uid,
         gid: app.identity.gid,
         groups: app.identity.groups.clone(),
         capabilities: restricted.then(|| capability::names(&bounding)),
         no_new_privileges: no_new_privileges(isolators)?,
-        seccomp: false,
+        seccomp: filter.is_some(),
     };
-    let reports: Vec<_> = isolators
-        .iter()
-        .map(|isolator| report(inputs, isolator))
+    let resources = resources::of_app(inputs, isolators)?;
+    let counting = isolators.iter().filter(|i| {
+        isolator(isolators, i.name.as_str()).is_some_and(|last| std::ptr::eq(*i, last))
+    });
+    let reports: Vec<_> = counting
+        .map(|isolator| {
+            let of_resource = resources.report(inputs, isolator.name.as_str());
+            of_resource.unwrap_or_else(|| report(inputs, isolator, filter.as_ref()))
+        })
         .collect();
+    refuse_ignored(inputs.options, &reports)?;
     let told = reports
         .iter()
         .filter(|report| report.outcome != Outcome::Enforced);
-    let warnings = told.map(|report| warning(app.name(), report)).collect();
+    let warnings = told
+        .map(|report| format!("app {}: {report}", app.name()))
+        .collect();
     Ok(Isolation {
         confinement,
         capabilities: bounding,
-        directives: Vec::new(),
+        filter: filter.map(|filter| filter.program),
+        directives: resources::directives(inputs.facts, &resources.effective),
+        resources: resources.effective,
         reports,
         warnings,
     })
@@ -68,7 +83,36 @@ fn no_new_privileges(isolators: &[Isolator]) -> Result<bool> {
     }
 }
 
-fn report(inputs: &Inputs<'_>, isolator: &Isolator) -> IsolatorReport {
+/// The system call filter, compiled; `None` when filters are off.
+fn filter(
+    inputs: &Inputs<'_>,
+    isolators: &[Isolator],
+    bounding: &CapsHashSet,
+) -> Result<Option<Compiled>> {
+    // Read even so: what is wrong in a manifest is told in any case.
+    let request = seccomp::request(isolators)?;
+    if inputs.options.disable_seccomp {
+        return Ok(None);
+    }
+    seccomp::compile(request.as_ref(), bounding).map(Some)
+}
+
+fn report(inputs: &Inputs<'_>, isolator: &Isolator, filter: Option<&Compiled>) -> IsolatorReport {
+    if let (SECCOMP_REMOVE_SET | SECCOMP_RETAIN_SET, Some(filter)) =
+        (isolator.name.as_str(), filter)
+    {
+        let notes = filter.notes.join("; ");
+        let modified = !notes.is_empty();
+        return IsolatorReport {
+            name: isolator.name.to_string(),
+            outcome: if modified {
+                Outcome::Modified
+            } else {
+                Outcome::Enforced
+            },
+            detail: modified.then_some(notes),
+        };
+    }
     let (outcome, detail) = match isolator.name.as_str() {
         CAPABILITIES_REMOVE_SET | CAPABILITIES_RETAIN_SET
             if inputs.options.disable_capabilities =>
@@ -81,6 +125,14 @@ fn report(inputs: &Inputs<'_>, isolator: &Isolator) -> IsolatorReport {
         CAPABILITIES_REMOVE_SET | CAPABILITIES_RETAIN_SET | NO_NEW_PRIVILEGES => {
             (Outcome::Enforced, None)
         }
+        SECCOMP_REMOVE_SET | SECCOMP_RETAIN_SET => (
+            Outcome::Ignored,
+            Some("system calls are not filtered (--disable-seccomp)"),
+        ),
+        SYSCTL => (
+            Outcome::Ignored,
+            Some("only a pod can have kernel parameters"),
+        ),
         _ if isolator.is_known() => (Outcome::Ignored, Some("not enforced yet")),
         _ => (Outcome::Ignored, Some("unknown")),
     };
@@ -89,14 +141,4 @@ fn report(inputs: &Inputs<'_>, isolator: &Isolator) -> IsolatorReport {
         outcome,
         detail: detail.map(str::to_owned),
     }
-}
-
-fn warning(app: &str, report: &IsolatorReport) -> String {
-    let outcome = match report.outcome {
-        Outcome::Enforced => "enforced",
-        Outcome::Modified => "modified",
-        Outcome::Ignored => "ignored",
-    };
-    let detail = report.detail.as_deref().unwrap_or("without a reason");
-    format!("app {app}: isolator {} is {outcome}: {detail}", report.name)
 }

@@ -1,5 +1,6 @@
 //! The units and files of one app.
 
+mod devices;
 mod isolation;
 mod streams;
 mod unit;
@@ -10,21 +11,29 @@ use super::{AppPlan, Inputs, Step, wanted_by_default};
 use crate::env::Environment;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
-use crate::spec::{AppSpec, VolumeMount};
+use crate::spec::AppSpec;
 use crate::unit::LINE_MAX;
+use crate::volume::Volumes;
 use streams::Stream;
 
 pub(super) fn plan(
     root: &StageRoot,
     inputs: &Inputs<'_>,
     app: &PodApp,
-    mounts: Vec<VolumeMount>,
+    volumes: &Volumes,
 ) -> Result<AppPlan> {
     let name = app.name();
+    let mounts = volumes
+        .mounts
+        .get(&app.runtime.name)
+        .cloned()
+        .unwrap_or_default();
     let streams = streams::streams(inputs, app)?;
     let terminal = streams.stdin == Stream::Terminal;
     let isolation = isolation::plan(inputs, app)?;
-    let unit = unit::unit(inputs, app, &streams, &isolation.directives);
+    let mut directives = isolation.directives;
+    directives.extend(devices::directives(inputs.pod, volumes, &mounts));
+    let unit = unit::unit(inputs, app, &streams, &directives);
     if let Some(key) = unit.too_long() {
         bail!(
             "{key}= of its unit would be longer than the {LINE_MAX} bytes that systemd reads: shorten app.exec"
@@ -33,6 +42,12 @@ pub(super) fn plan(
     let spec = AppSpec {
         confinement: isolation.confinement,
         isolators: isolation.reports,
+        storage: inputs
+            .storage
+            .filter(|_| isolation.resources.of_blocks())
+            .map(str::to_owned),
+        resources: isolation.resources,
+        strict_isolators: inputs.options.strict_isolators,
         working_directory: app
             .app
             .working_directory
@@ -44,12 +59,15 @@ pub(super) fn plan(
     };
     let mut spec_json = serde_json::to_string_pretty(&spec)?;
     spec_json.push('\n');
-    let steps = vec![
+    let mut steps = vec![
         Step::private_file(root.env(name), environment(inputs, app, terminal).to_file()),
         Step::file(root.spec(name), spec_json),
         Step::file(root.units().join(unit.name()), unit.to_string()),
         wanted_by_default(root, unit.name()),
     ];
+    if let Some(filter) = isolation.filter {
+        steps.push(Step::file(root.seccomp(name), filter));
+    }
     let mut warnings = isolation.warnings;
     warnings.extend(not_done(app));
     Ok(AppPlan {

@@ -1,9 +1,8 @@
 //! The unit of an app.
 
-use super::isolation::Directive;
 use super::streams::{Stream, Streams};
 use crate::load::PodApp;
-use crate::plan::{Inputs, POD_UNIT};
+use crate::plan::{Directive, Inputs, POD_UNIT};
 use crate::unit::{Unit, app_unit, escape};
 
 /// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.

@@ -1,0 +1,122 @@
+//! The isolators of the pod as a whole: limits of its cgroup, kernel parameters.
+
+use anyhow::Result;
+
+use super::{Inputs, Step, refuse_ignored, resources};
+use crate::appc::isolator::{SYSCTL, isolator};
+use crate::facts::PodCgroup;
+use crate::isolate::resource::Resources;
+use crate::isolate::sysctl;
+use crate::pod::StageRoot;
+use crate::spec::PodSpec;
+use crate::status::{IsolatorReport, Outcome};
+
+/// The v1 controllers that systemd uses, and gives a scope of its own.
+const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
+
+/// The isolation of the pod.
+pub(super) struct Isolation {
+    /// What its first program does.
+    pub(super) step: Step,
+    /// What init writes for its cgroup.
+    pub(super) resources: Resources,
+    /// Whether its first program sets parameters of the network.
+    pub(super) sets_network: bool,
+    /// What its scope gets, when it has one.
+    pub(super) properties: Vec<String>,
+    /// What becomes of the pod's isolators.
+    pub(super) reports: Vec<IsolatorReport>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) -> Result<Isolation> {
+    let isolators = &inputs.pod.manifest.isolators;
+    let planned = resources::of_pod(inputs)?;
+    let spec = PodSpec {
+        controllers: controllers(inputs),
+        sysctl: sysctl::parameters(isolators, inputs.options)?,
+    };
+    let mut json = serde_json::to_string_pretty(&spec)?;
+    json.push('\n');
+    let counting = isolators.iter().filter(|i| {
+        isolator(isolators, i.name.as_str()).is_some_and(|last| std::ptr::eq(*i, last))
+    });
+    let reports: Vec<_> = counting
+        .map(|isolator| {
+            let name = isolator.name.as_str();
+            let of_resource = planned.report(inputs, name);
+            of_resource.unwrap_or_else(|| report(name, isolator.is_known()))
+        })
+        .collect();
+    refuse_ignored(inputs.options, &reports)?;
+    let told = reports.iter().filter(|r| r.outcome != Outcome::Enforced);
+    let mut warnings: Vec<_> = told.map(|report| format!("pod: {report}")).collect();
+    if !can_restrict_devices(inputs) {
+        warnings.push("this host cannot restrict the devices of apps".into());
+    }
+    let mut isolation = Isolation {
+        step: Step::file(root.pod_spec(), json),
+        sets_network: spec.sysctl.keys().any(|name| name.starts_with("net.")),
+        properties: Vec::new(),
+        resources: planned.effective,
+        reports,
+        warnings,
+    };
+    if cgroup.scope {
+        let resources = std::mem::take(&mut isolation.resources);
+        isolation.properties = properties(inputs, &resources);
+    }
+    Ok(isolation)
+}
+
+/// What systemd is told of the scope. Its policy for devices has to let the pod's volumes through.
+fn properties(inputs: &Inputs<'_>, resources: &Resources) -> Vec<String> {
+    let mut directives = resources::limits(inputs.facts, resources);
+    if let Some(device) = inputs.storage {
+        directives.extend(resources::block_limits(resources, device));
+    }
+    let devices = inputs.pod.devices.values();
+    directives.extend(devices.map(|device| ("DeviceAllow", format!("{device} rw"))));
+    directives
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
+}
+
+/// The v1 controllers in whose hierarchies the pod has a cgroup of its own: all that are mounted where init makes it, those
+/// of systemd where systemd does.
+fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
+    let present = |name: &&str| inputs.facts.cgroups.has_controller(name, "", &[]);
+    OF_SYSTEMD
+        .iter()
+        .copied()
+        .filter(|name| present(&name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// By a v1 controller, or by a BPF program in the unified hierarchy.
+fn can_restrict_devices(inputs: &Inputs<'_>) -> bool {
+    let cgroups = &inputs.facts.cgroups;
+    let of_v1 = cgroups.has_controller("devices", "", &[]);
+    // Beside v1 hierarchies systemd puts no program on the unified one. In a user namespace neither is allowed.
+    let all_unified = !cgroups.0.is_empty() && cgroups.0.iter().all(|h| h.is_unified());
+    (of_v1 || all_unified) && inputs.options.private_users.is_none()
+}
+
+fn report(name: &str, known: bool) -> IsolatorReport {
+    let (outcome, detail) = match name {
+        SYSCTL => (Outcome::Enforced, None),
+        _ if known => (
+            Outcome::Ignored,
+            Some("not enforced for a pod, only for apps"),
+        ),
+        _ => (Outcome::Ignored, Some("unknown")),
+    };
+    IsolatorReport {
+        name: name.to_owned(),
+        outcome,
+        detail: detail.map(str::to_owned),
+    }
+}

@@ -1,0 +1,106 @@
+//! The first program in the pod: does what only a process in the pod's namespaces can do before systemd starts, and
+//! executes systemd in its place. In the image it is what systemd's path leads to, so that nspawn starts it and systemd
+//! comes back to it when it executes itself anew; each run does the same again, to no harm.
+//!
+//! - systemd 252 uses a v1 controller only if it can write to it when it starts, and nspawn mounts them read-only when
+//!   the pod has a cgroup namespace: limits and device rules of apps would be lost without a word. So the mounts of
+//!   those controllers whose cgroup the pod has entered are made writable. Of another one the pod would see the host's
+//!   own root, or a cgroup that others are in, and must not write there.
+//! - nspawn has no option for kernel parameters, and shows `/proc/sys` read-only.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use common::pod::StageRoot;
+use common::spec::PodSpec;
+use procfs::process::Process;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsmount, fsopen,
+    mount_remount,
+};
+
+/// systemd itself.
+const SYSTEMD: &str = "/usr/lib/stage1/systemd";
+
+/// Prepares the pod and executes systemd with the same arguments. Returns only when that fails.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let path = StageRoot::new("/").pod_spec();
+    let content = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let spec: PodSpec =
+        serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))?;
+    open_controllers(&spec.controllers)?;
+    set_parameters(&spec).context("set the pod's kernel parameters")?;
+    let error = Command::new(SYSTEMD).arg0("systemd").args(args).exec();
+    Err(error).with_context(|| format!("execute {SYSTEMD}"))
+}
+
+/// Makes the mounts of these v1 controllers writable.
+fn open_controllers(controllers: &[String]) -> Result<()> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
+    let own = Process::myself().context("read /proc/self")?;
+    let mounts = own.mountinfo().context("read /proc/self/mountinfo")?;
+    for mount in mounts {
+        let entered = controllers
+            .iter()
+            .any(|c| mount.super_options.contains_key(c));
+        // Only the root of a whole hierarchy has this file: whatever was planned, that one is the host's.
+        let of_host = mount.mount_point.join("release_agent").exists();
+        if mount.fs_type != "cgroup" || !entered || of_host {
+            continue;
+        }
+        let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        if let Err(err) = mount_remount(&mount.mount_point, flags, c"") {
+            // What cannot be enforced for it is reported app by app.
+            eprintln!(
+                "pid1: warning: make {} writable: {err}",
+                mount.mount_point.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sets the kernel parameters of the pod's namespaces, and looks whether the kernel has taken them.
+fn set_parameters(spec: &PodSpec) -> Result<()> {
+    if spec.sysctl.is_empty() {
+        return Ok(());
+    }
+    let proc = new_proc().context("make a proc file system")?;
+    for (name, value) in &spec.sysctl {
+        let path = format!("sys/{}", name.replace('.', "/"));
+        set_parameter(&proc, Path::new(&path), value).with_context(|| name.clone())?;
+    }
+    Ok(())
+}
+
+/// A proc file system that is mounted nowhere: the pod's own has read-only mounts in it.
+fn new_proc() -> Result<OwnedFd> {
+    let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&fs)?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+}
+
+fn set_parameter(proc: impl AsFd, path: &Path, value: &str) -> Result<()> {
+    let open = |flags| openat(&proc, path, flags | OFlags::CLOEXEC, Mode::empty());
+    let file = open(OFlags::WRONLY).context("the pod has no such parameter of its own")?;
+    File::from(file)
+        .write_all(value.as_bytes())
+        .with_context(|| format!("the kernel does not take {value:?}"))?;
+    let mut found = String::new();
+    File::from(open(OFlags::RDONLY)?).read_to_string(&mut found)?;
+    let same = found.split_whitespace().eq(value.split_whitespace());
+    ensure!(same, "the kernel made {:?} of {value:?}", found.trim());
+    Ok(())
+}
