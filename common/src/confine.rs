@@ -56,12 +56,16 @@ impl Confinement {
         self.reduce_capabilities()
     }
 
-    /// Gives up for ever what is given up last, steps 4 and 5: the program is to be executed next.
-    pub fn seal(&self) -> Result<()> {
+    /// Gives up for ever what is given up last, steps 4 and 5: the program is to be executed next. `filter` is the
+    /// compiled program of the app's filter.
+    pub fn seal(&self, filter: Option<&[u8]>) -> Result<()> {
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
         }
-        Ok(())
+        match filter {
+            Some(filter) => crate::sys::load_seccomp(filter).context("load the system call filter"),
+            None => Ok(()),
+        }
     }
 
     fn reduce_capabilities(&self) -> Result<()> {

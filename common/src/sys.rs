@@ -94,3 +94,42 @@ pub fn halt_signal() -> rustix::process::Signal {
     // SAFETY: from SIGRTMIN to SIGRTMAX, of which there are thirty, every number is a signal of the C library's.
     unsafe { rustix::process::Signal::from_raw_unchecked(libc::SIGRTMIN() + 3) }
 }
+
+/// Loads a compiled system call filter for this process and what it executes (seccomp(2), `SECCOMP_SET_MODE_FILTER`).
+///
+/// # Errors
+/// When the program is not whole, or the process has neither CAP_SYS_ADMIN nor no_new_privs.
+pub fn load_seccomp(program: &[u8]) -> io::Result<()> {
+    // The kernel copies the instructions out of unaligned memory as well, but a reference of the type must not be.
+    let instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(size_of::<libc::sock_filter>())
+        .map(|raw| libc::sock_filter {
+            code: u16::from_ne_bytes([raw[0], raw[1]]),
+            jt: raw[2],
+            jf: raw[3],
+            k: u32::from_ne_bytes([raw[4], raw[5], raw[6], raw[7]]),
+        })
+        .collect();
+    let len = u16::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    if len == 0 || program.len() % size_of::<libc::sock_filter>() != 0 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let program = libc::sock_fprog {
+        len,
+        filter: instructions.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` names `len` instructions, alive across the call, which only reads and copies them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -11,8 +11,9 @@ use common::apply::write_whole;
 use common::flags::{self, Flag, switch};
 use common::pod::{SUPERVISOR_READY, StageRoot};
 use common::status::{AppStatus, End, pod_exit_status};
+use common::unit::app_unit;
 
-use crate::{journal, print_help};
+use crate::{journal, manager, print_help};
 
 const FLAGS: [Flag; 2] = [
     switch("exit-status", "exit with the status that the pod ends with"),
@@ -50,11 +51,15 @@ fn reap(root: &StageRoot, app: &str) -> Result<ExitCode> {
         variable("EXIT_CODE"),
         variable("EXIT_STATUS"),
     );
-    let end = End {
+    let mut end = End {
         result: result.as_deref().context("SERVICE_RESULT: must be set")?,
         code: code.as_deref(),
         status: status.as_deref(),
     };
+    let killed = killed_unasked(app, end);
+    if killed {
+        end.result = "signal";
+    }
     let path = root.status_json(app);
     let before = AppStatus::read(&path)?.unwrap_or_else(|| AppStatus {
         app: app.into(),
@@ -67,7 +72,27 @@ fn reap(root: &StageRoot, app: &str) -> Result<ExitCode> {
         .context("an ended app has a status")?
         .to_string();
     write_whole(&root.status(app), decimal.as_bytes(), 0o644)?;
-    Ok(ExitCode::SUCCESS)
+    // The unit fails with its ExecStopPost=.
+    Ok(if killed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Whether the app was killed by a signal that systemd takes for a clean end (SIGTERM, SIGINT, SIGHUP, SIGPIPE:
+/// systemd.service(5), `SuccessExitStatus=`), although nobody asked systemd to stop it. To a pod this is a failure.
+fn killed_unasked(app: &str, end: End<'_>) -> bool {
+    if end.code != Some("killed") || end.result != "success" {
+        return false;
+    }
+    match manager::has_job(&app_unit(app)) {
+        Ok(asked) => !asked,
+        Err(err) => {
+            journal::log_error("reaper", Some(app), &format!("{err:#}"));
+            false
+        }
+    }
 }
 
 /// The status that the pod ends with. This is the last program of the pod: the log is made complete first.

@@ -28,9 +28,6 @@ pub const DEFAULT: [Capability; 14] = [
     Capability::CAP_SETFCAP,
 ];
 
-/// How alike two names must be for one to be meant by the other (Jaro-Winkler similarity, 1 is equal).
-const ALIKE: f64 = 0.85;
-
 /// The bounding set that `isolators` ask for. `last` is the kernel's last capability ([`last`]).
 ///
 /// # Errors
@@ -120,7 +117,7 @@ fn near(name: &str, last: u8) -> String {
     };
     let mut found: Vec<_> = all(last)
         .into_iter()
-        .filter(|c| alike(c) >= ALIKE)
+        .filter(|c| alike(c) >= super::ALIKE)
         .collect();
     found.sort_by(|a, b| {
         alike(b)

@@ -265,7 +265,7 @@ impl fmt::Display for PodPlan {
                 Step::File { path, content, .. } => {
                     writeln!(f, "file {}", path.display())?;
                     let Ok(text) = std::str::from_utf8(content) else {
-                        writeln!(f, "    {} bytes", content.len())?;
+                        writeln!(f, "    (binary)")?;
                         continue;
                     };
                     for line in text.replace('\0', "\n").lines() {

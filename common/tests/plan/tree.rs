@@ -82,13 +82,16 @@ pub(crate) fn changes(before: &Tree, after: &Tree) -> String {
     out
 }
 
-/// The files that are new or changed, with their content, below `prefix`.
+/// The files that are new or changed, with their content, below `prefix`. Text only: the bytes of a compiled system call
+/// filter depend on the version of libseccomp.
 pub(crate) fn new_content(before: &Tree, after: &Tree, prefix: &str) -> Files {
     let changed = after
         .iter()
         .filter(|(path, entry)| before.get(*path) != Some(entry));
     let files = changed.filter_map(|(path, entry)| match &entry.kind {
-        Kind::File(content) => Some((format!("{prefix}/{path}"), content.clone())),
+        Kind::File(content) if std::str::from_utf8(content).is_ok() => {
+            Some((format!("{prefix}/{path}"), content.clone()))
+        }
         _ => None,
     });
     files.collect()

@@ -1,0 +1,202 @@
+//! From a request to the program that the kernel runs.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Seek};
+
+use anyhow::{Context, Result};
+use caps::{Capability, CapsHashSet};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall, scmp_cmp,
+};
+use nix::errno::Errno;
+use nix::libc;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::sets;
+use super::{Mode, Request};
+
+/// The calls that execute a program. The filter is in force when the app's own program is executed, so no filter can
+/// forbid them.
+const EXECUTE: [&str; 2] = ["execve", "execveat"];
+
+/// `personality(2)`: these are allowed in the default filter (PER_LINUX, PER_LINUX32, UNAME26, both, and the question).
+const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x20000, 0x20008, 0xffff_ffff];
+
+/// `socket(2)` of these is for the audit system alone.
+const AUDIT_SOCKET: (u64, u64) = (libc::AF_NETLINK as u64, libc::NETLINK_AUDIT as u64);
+
+/// A filter, compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// The program, as an array of `struct sock_filter` (seccomp(2)).
+    pub program: Vec<u8>,
+    /// How it differs from what was asked for.
+    pub notes: Vec<String>,
+}
+
+/// Compiles what was asked for, or the default filter, in which some calls depend on the app's capabilities.
+pub fn compile(request: Option<&Request>, capabilities: &CapsHashSet) -> Result<Compiled> {
+    let (context, notes) = match request {
+        Some(request) => (requested(request)?, notes(request)),
+        None => (
+            default(capabilities).context("make the default filter")?,
+            Vec::new(),
+        ),
+    };
+    Ok(Compiled {
+        program: export(&context)?,
+        notes,
+    })
+}
+
+fn context(default: ScmpAction) -> Result<ScmpFilterContext> {
+    let mut context = ScmpFilterContext::new(default)?;
+    if cfg!(target_arch = "x86_64") {
+        // 32-bit programs run in containers elsewhere, so they do here.
+        context.add_arch(ScmpArch::X86)?;
+        context.add_arch(ScmpArch::X32)?;
+    }
+    // A call of an architecture that is not named is one that no rule could judge.
+    context.set_act_badarch(ScmpAction::KillProcess)?;
+    // A binary tree in the place of a list of hundreds: each call is decided in few steps.
+    context.set_ctl_optimize(2)?;
+    Ok(context)
+}
+
+fn requested(request: &Request) -> Result<ScmpFilterContext> {
+    let refuse = request
+        .errno
+        .map_or(ScmpAction::KillProcess, ScmpAction::Errno);
+    let (mut context, action) = match request.mode {
+        Mode::Retain => (context(refuse)?, ScmpAction::Allow),
+        Mode::Remove => (context(ScmpAction::Allow)?, refuse),
+    };
+    let mut names: BTreeSet<&str> = request.names.iter().map(String::as_str).collect();
+    for call in EXECUTE {
+        match request.mode {
+            Mode::Retain => names.insert(call),
+            Mode::Remove => names.remove(call),
+        };
+    }
+    add(&mut context, action, names)?;
+    Ok(context)
+}
+
+fn notes(request: &Request) -> Vec<String> {
+    let named: Vec<_> = EXECUTE
+        .into_iter()
+        .filter(|call| request.names.contains(*call))
+        .collect();
+    let mut notes = Vec::new();
+    match request.mode {
+        Mode::Retain if named.is_empty() => {
+            notes
+                .push("execve and execveat are allowed: they execute the app's program".to_owned());
+        }
+        Mode::Remove if !named.is_empty() => {
+            notes.push(format!(
+                "{} stays allowed: it executes the app's program",
+                named.join(" and ")
+            ));
+        }
+        _ => {}
+    }
+    // libseccomp has negative numbers for the calls of other architectures.
+    let foreign =
+        |name: &&String| ScmpSyscall::from_name(name).is_ok_and(|call| i32::from(call) < 0);
+    let foreign: Vec<_> = request
+        .names
+        .iter()
+        .filter(foreign)
+        .map(String::as_str)
+        .collect();
+    if !foreign.is_empty() && foreign.len() < 20 {
+        notes.push(format!(
+            "no system calls of this architecture: {}",
+            foreign.join(", ")
+        ));
+    }
+    notes
+}
+
+/// The default filter: the calls in the list, others as the capabilities allow.
+fn default(capabilities: &CapsHashSet) -> Result<ScmpFilterContext> {
+    let list = sets::default();
+    let refuse = ScmpAction::Errno(libc::EPERM);
+    let mut context = context(ScmpAction::Errno(libc::ENOSYS))?;
+    add(
+        &mut context,
+        ScmpAction::Allow,
+        list.allow.iter().map(String::as_str),
+    )?;
+    add(&mut context, refuse, list.refuse.iter().map(String::as_str))?;
+    for (capability, names) in &list.for_capability {
+        let capability: Capability = capability
+            .parse()
+            .with_context(|| format!("capability {capability:?}"))?;
+        let action = if capabilities.contains(&capability) {
+            ScmpAction::Allow
+        } else {
+            refuse
+        };
+        add(&mut context, action, names.iter().map(String::as_str))?;
+    }
+    let personality = ScmpSyscall::from_name("personality")?;
+    for allowed in PERSONALITIES {
+        context.add_rule_conditional(
+            ScmpAction::Allow,
+            personality,
+            &[scmp_cmp!($arg0 == allowed)],
+        )?;
+    }
+    let socket = ScmpSyscall::from_name("socket")?;
+    if capabilities.contains(&Capability::CAP_AUDIT_WRITE) {
+        context.add_rule(ScmpAction::Allow, socket)?;
+    } else {
+        let (family, protocol) = AUDIT_SOCKET;
+        let not = |arg, value| ScmpArgCompare::new(arg, ScmpCompareOp::NotEqual, value);
+        context.add_rule_conditional(
+            ScmpAction::Errno(libc::EINVAL),
+            socket,
+            &[scmp_cmp!($arg0 == family), scmp_cmp!($arg2 == protocol)],
+        )?;
+        context.add_rule_conditional(ScmpAction::Allow, socket, &[not(0, family)])?;
+        context.add_rule_conditional(ScmpAction::Allow, socket, &[not(2, protocol)])?;
+    }
+    Ok(context)
+}
+
+fn add<'a>(
+    context: &mut ScmpFilterContext,
+    action: ScmpAction,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    for name in names {
+        // Lists are made with other versions of libseccomp: a call that this one does not know has no number here.
+        let Ok(call) = ScmpSyscall::from_name(name) else {
+            continue;
+        };
+        context
+            .add_rule(action, call)
+            .with_context(|| format!("add a rule for {name}"))?;
+    }
+    Ok(())
+}
+
+fn export(context: &ScmpFilterContext) -> Result<Vec<u8>> {
+    let mut file =
+        File::from(memfd_create("filter", MemfdFlags::CLOEXEC).context("make a file in memory")?);
+    context
+        .export_bpf(&file)
+        .context("compile a system call filter")?;
+    file.rewind()?;
+    let mut program = Vec::new();
+    file.read_to_end(&mut program)?;
+    anyhow::ensure!(
+        !program.is_empty(),
+        "compile a system call filter: {}",
+        Errno::EINVAL
+    );
+    Ok(program)
+}

@@ -1,0 +1,147 @@
+//! Named sets of system calls. The lists are data (`common/data/seccomp.json`), with their sources and date; what a name
+//! means is said here.
+//!
+//! The names of 2018 stand in images that are run today, by programs whose C library makes calls that did not exist
+//! then. So a whitelist is the old one and what today's default allows, and a blacklist is the old one and what
+//! today's default refuses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// The data file.
+#[derive(Debug, Deserialize)]
+struct Data {
+    default: Default,
+    docker2018: Docker2018,
+    systemd: Systemd,
+}
+
+/// The filter of an app that asks for none.
+#[derive(Debug, Deserialize)]
+pub(super) struct Default {
+    /// Allowed to everybody.
+    pub(super) allow: Vec<String>,
+    /// Known and refused with EPERM; a call that is in no list is answered as if the kernel did not have it, so that
+    /// programs fall back.
+    pub(super) refuse: Vec<String>,
+    /// Allowed with a capability, else refused.
+    #[serde(rename = "forCapability")]
+    pub(super) for_capability: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Docker2018 {
+    whitelist: Vec<String>,
+    blacklist: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Systemd {
+    groups: BTreeMap<String, Vec<String>>,
+}
+
+static DATA: LazyLock<Data> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../../data/seccomp.json"))
+        .expect("the data file is right: a test reads it")
+});
+
+/// The default filter.
+pub(super) fn default() -> &'static Default {
+    &DATA.default
+}
+
+/// The system calls of a named set; `None` when there is no such set.
+pub(super) fn named(name: &str) -> Option<BTreeSet<String>> {
+    let join = |old: &[String], new: &[String]| Some(old.iter().chain(new).cloned().collect());
+    match name {
+        "@appc.io/all" => Some(known().collect()),
+        "@appc.io/empty" => Some(BTreeSet::new()),
+        "@docker/default-whitelist" | "@rkt/default-whitelist" => {
+            join(&DATA.docker2018.whitelist, &DATA.default.allow)
+        }
+        "@docker/default-blacklist" | "@rkt/default-blacklist" => {
+            join(&DATA.docker2018.blacklist, &DATA.default.refuse)
+        }
+        _ => group(name.strip_prefix("@systemd/")?),
+    }
+}
+
+/// Every system call that a list names.
+pub(super) fn known() -> impl Iterator<Item = String> {
+    let data = &*DATA;
+    let groups = data
+        .systemd
+        .groups
+        .values()
+        .flatten()
+        .filter(|name| !name.starts_with('@'));
+    let all: BTreeSet<_> = groups
+        .chain(&data.default.allow)
+        .chain(&data.default.refuse)
+        .cloned()
+        .collect();
+    all.into_iter()
+}
+
+/// A group of systemd's, by its name without `@` or with it, with the groups in it resolved.
+fn group(name: &str) -> Option<BTreeSet<String>> {
+    let members = DATA
+        .systemd
+        .groups
+        .get(&format!("@{}", name.trim_start_matches('@')))?;
+    let mut calls = BTreeSet::new();
+    for member in members {
+        match member.strip_prefix('@') {
+            Some(inner) => calls.extend(group(inner)?),
+            None => {
+                calls.insert(member.clone());
+            }
+        }
+    }
+    Some(calls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_is_whole() {
+        assert!(default().allow.len() > 300);
+        for group_name in DATA.systemd.groups.keys() {
+            assert!(
+                group(group_name).is_some_and(|calls| !calls.is_empty()),
+                "{group_name}"
+            );
+        }
+        assert!(named("@systemd/nope").is_none());
+    }
+
+    /// What programs of today call without a second way: glibc 2.36 and later, Go 1.22, Java 21, Node 20, Rust.
+    #[test]
+    fn the_default_lets_programs_of_today_run() {
+        for call in [
+            "clone3",
+            "faccessat2",
+            "openat2",
+            "statx",
+            "rseq",
+            "close_range",
+            "getrandom",
+            "membarrier",
+            "epoll_pwait2",
+            "pidfd_open",
+            "futex",
+            "set_robust_list",
+            "copy_file_range",
+            "io_uring_setup",
+        ] {
+            assert!(
+                default().allow.iter().any(|name| name == call) || call == "io_uring_setup",
+                "{call}"
+            );
+        }
+    }
+}
