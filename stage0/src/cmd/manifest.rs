@@ -123,6 +123,16 @@ fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
         app.isolators.retain(|i| !both.contains(&i.name.as_str()));
         app.isolators.push(capabilities.clone());
     }
+    let resources = [
+        &options.memory,
+        &options.cpu,
+        &options.cpu_shares,
+        &options.oom_score_adj,
+    ];
+    for isolator in resources.into_iter().flatten() {
+        app.isolators.retain(|i| i.name != isolator.name);
+        app.isolators.push(isolator.clone());
+    }
     for variable in pod.set_env.iter().chain(&options.environment) {
         set_variable(&mut app.environment, variable);
     }

@@ -123,13 +123,7 @@ fn refuses() {
 
 #[test]
 fn options_that_are_not_supported_yet_say_so() {
-    for option in [
-        "--seccomp=mode=retain,read",
-        "--memory=64M",
-        "--cpu=500m",
-        "--cpu-shares=512",
-        "--oom-score-adj=-5",
-    ] {
+    for option in ["--seccomp=mode=retain,read"] {
         let error = AppOptions::try_parse_from([option])
             .unwrap_err()
             .to_string();
@@ -153,6 +147,32 @@ fn capabilities_are_retained_or_removed() {
     let both = ["--caps-retain=CAP_CHOWN", "--caps-remove=CAP_KILL"];
     let error = AppOptions::try_parse_from(both).unwrap_err();
     assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
+}
+
+#[test]
+fn limits_take_the_place_of_the_images() {
+    let options = [
+        "--memory=64M",
+        "--cpu=500m",
+        "--cpu-shares=512",
+        "--oom-score-adj=-5",
+    ];
+    let manifest = pod_manifest(&pod(&[]), &[app(WEB, &options, &[])]).unwrap();
+    let isolators = &manifest.apps[0].app.as_ref().unwrap().isolators;
+    let written: Vec<_> = isolators
+        .iter()
+        .map(|i| format!("{} {}", i.name, i.value))
+        .collect();
+    assert_eq!(
+        written,
+        [
+            r#"os/linux/capabilities-remove-set {"set":["CAP_KILL"]}"#,
+            r#"resource/memory {"limit":"64M"}"#,
+            r#"resource/cpu {"limit":"500m"}"#,
+            "os/linux/cpu-shares 512",
+            "os/linux/oom-score-adj -5",
+        ]
+    );
 }
 
 #[test]

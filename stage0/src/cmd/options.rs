@@ -71,6 +71,10 @@ pub(super) struct RunOptions {
     /// The IPC namespace: private (the pod's own), parent (the host's), or auto (as the stage1 sees fit)
     #[arg(long, value_name = "MODE", hide_possible_values = true)]
     pub(super) ipc: Option<Ipc>,
+    /// Fail where an isolator of an app or the pod would be ignored
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) strict_isolators: bool,
     /// Go without protections: capabilities, paths, seccomp, all; or image or none, which change nothing, because
     /// signatures of images are never checked and digests always are
     #[arg(long, value_name = "LIST", default_value = "none", value_parser = values::insecure)]
@@ -137,6 +141,18 @@ pub(super) struct AppOptions {
     /// Capabilities of the default ones that the app cannot have, in place of the image's choice
     #[arg(long, value_name = "CAP,…", value_parser = values::caps_remove, conflicts_with = "caps_retain")]
     pub(super) caps_remove: Option<Isolator>,
+    /// The most memory it may have (64Mi, 512M), in place of the image's choice; so for the following
+    #[arg(long, value_name = "BYTES", value_parser = values::memory)]
+    pub(super) memory: Option<Isolator>,
+    /// The most processor time it may have (1.5, 500m)
+    #[arg(long, value_name = "CPUS", value_parser = values::cpu)]
+    pub(super) cpu: Option<Isolator>,
+    /// Its weight in the sharing of processors (2 to 262144, others have 1024)
+    #[arg(long, value_name = "SHARES", value_parser = values::cpu_shares)]
+    pub(super) cpu_shares: Option<Isolator>,
+    /// How readily the kernel kills it when memory is short (-1000 to 1000)
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true, value_parser = values::oom_score_adj)]
+    pub(super) oom_score_adj: Option<Isolator>,
     #[command(flatten)]
     isolators: Isolators,
 }
@@ -147,18 +163,6 @@ struct Isolators {
     /// Not enforced yet
     #[arg(long, value_name = "FILTER", value_parser = values::isolator)]
     seccomp: Option<String>,
-    /// Not enforced yet
-    #[arg(long, value_name = "BYTES", value_parser = values::isolator)]
-    memory: Option<String>,
-    /// Not enforced yet
-    #[arg(long, value_name = "CPUS", value_parser = values::isolator)]
-    cpu: Option<String>,
-    /// Not enforced yet
-    #[arg(long, value_name = "SHARES", value_parser = values::isolator)]
-    cpu_shares: Option<String>,
-    /// Not enforced yet
-    #[arg(long, value_name = "SCORE", allow_hyphen_values = true, value_parser = values::isolator)]
-    oom_score_adj: Option<String>,
 }
 
 /// The help for the options of an app.

@@ -103,6 +103,9 @@ fn config(options: &RunOptions, debug: bool) -> Result<RunConfig> {
             add(3, format!("--disable-{what}"));
         }
     }
+    if options.strict_isolators {
+        add(6, "--strict-isolators".into());
+    }
     if let Some(ipc) = options.ipc {
         add(6, format!("--ipc={}", ipc.as_str()));
     }

@@ -29,6 +29,7 @@ fn options_of_the_run_entrypoint() {
             "--net=none --hostname=web",
         ),
         (&["--ipc=parent"], "--net=none --ipc=parent"),
+        (&["--strict-isolators"], "--net=none --strict-isolators"),
         (&["--insecure-options=image"], "--net=none"),
         (
             &["--insecure-options=all"],

@@ -38,10 +38,6 @@ fn later_options_of_apps() -> Result<()> {
     with(|fixture| {
         for option in [
             "--seccomp=mode=retain,errno=EPERM,read,write",
-            "--memory=64M",
-            "--cpu=500m",
-            "--cpu-shares=100",
-            "--oom-score-adj=100",
             "--stdin=stream",
             "--stdout=tty",
             "--stderr=stream",

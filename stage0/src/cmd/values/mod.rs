@@ -4,6 +4,7 @@ mod capabilities;
 mod dns;
 mod environment;
 mod later;
+mod resources;
 mod run;
 mod volume;
 
@@ -11,6 +12,7 @@ pub(crate) use capabilities::{caps_remove, caps_retain};
 pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
 pub(crate) use environment::{annotation, environment, pair};
 pub(crate) use later::{input, isolator, network, output, port, private_users};
+pub(crate) use resources::{cpu, cpu_shares, memory, oom_score_adj};
 pub(crate) use run::{Insecure, Ipc, Network, insecure};
 pub(crate) use volume::{mount, volume};
 
