@@ -5,11 +5,13 @@
 //! `probe do STEP ARGS… + STEP ARGS… + …` several in order. [`Step`] lists them.
 
 mod gather;
+mod press;
 mod seen;
 mod step;
 
 use std::io::Write;
 
+pub use press::Press;
 pub use seen::{Capabilities, Node, Outcome, Seen, Terminal};
 pub use step::Step;
 

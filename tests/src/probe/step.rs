@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal, raise};
 
 use super::gather;
+use super::press::Press;
 use super::seen::Request;
 use crate::wait;
 
@@ -48,6 +49,8 @@ pub enum Step {
     Spawn(Vec<String>),
     /// `exec PROGRAM ARGS…`: become another program.
     Exec(Vec<String>),
+    /// Press against a limit.
+    Press(Press),
 }
 
 /// Splits the command line into steps.
@@ -80,7 +83,10 @@ fn one(words: &[String]) -> Result<Step> {
         ["exec", ref rest @ ..] if !rest.is_empty() => {
             Step::Exec(rest.iter().map(|&word| word.into()).collect())
         }
-        _ => bail!("no such step: {words:?}"),
+        _ => match Press::parse(&words)? {
+            Some(press) => Step::Press(press),
+            None => bail!("no such step: {words:?}"),
+        },
     })
 }
 
@@ -135,6 +141,7 @@ impl Step {
                     .spawn()
                     .context("start a child")?;
             }
+            Self::Press(press) => writeln!(out, "{}", press.run()?)?,
             Self::Exec(words) => {
                 out.flush()?;
                 return Err(Command::new(&words[0]).args(&words[1..]).exec()).context("exec");

@@ -1,6 +1,8 @@
 //! Device nodes and API file systems.
 
-use anyhow::{Context, Result};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use tests::fixture::{App, with};
 use tests::image::{dir, file, symlink};
 use tests::probe::{Outcome, Seen};
@@ -9,6 +11,8 @@ tests::cases!("devices":
     has_the_standard_devices,
     has_the_api_file_systems,
     device_files_of_the_image_do_not_matter,
+    others_cannot_be_made_or_opened,
+    volumes_are_opened_as_they_are_mounted,
 );
 
 fn assert_device(seen: &Seen, name: &str, numbers: (u32, u32)) -> Result<()> {
@@ -140,6 +144,67 @@ fn device_files_of_the_image_do_not_matter() -> Result<()> {
         assert_device(&seen, "null", (1, 3))?;
         assert_device(&seen, "zero", (1, 5))?;
         assert_eq!(seen.stat("/dev")?.mode, 0o755);
+        Ok(())
+    })
+}
+
+/// EPERM, whatever its kind and number.
+fn others_cannot_be_made_or_opened() -> Result<()> {
+    with(|fixture| {
+        let forbidden = [
+            ("mem", "c", 1, 1),
+            ("kmsg", "c", 1, 11),
+            ("loop", "b", 7, 0),
+            ("fuse", "c", 10, 229),
+        ];
+        let mut words = vec!["do".to_owned()];
+        for (name, kind, major, minor) in forbidden {
+            let step = format!("mknod /tmp/{name} {kind} {major} {minor} +");
+            words.extend(step.split(' ').map(str::to_owned));
+        }
+        // One of the specification's may be made anew, as by any tool that fills a /dev.
+        words.extend("mknod /tmp/null c 1 3".split(' ').map(str::to_owned));
+        let finished = fixture.pod([App::probe("a", words)]).run()?.expect(0)?;
+        let console = finished.console("a");
+        for (name, ..) in forbidden {
+            ensure!(
+                console.contains(&format!("/tmp/{name}: 1, 2").as_str()),
+                "{finished}"
+            );
+        }
+        ensure!(console.contains(&"/tmp/null: made, opened"), "{finished}");
+        ensure!(!finished.stderr.contains("device"), "{finished}");
+        Ok(())
+    })
+}
+
+fn volumes_are_opened_as_they_are_mounted() -> Result<()> {
+    // A device that apps do not have, and that can be opened when nothing is in it.
+    let device = Path::new("/dev/loop0");
+    if !device.exists() {
+        eprintln!("skipped: there is no {}", device.display());
+        return Ok(());
+    }
+    with(|fixture| {
+        let looks = ["--read", "/loop", "--write", "/loop"];
+        let with_device = |name: &str| {
+            App::seeing(name, looks).option(format!("--mount=volume={name},target=/loop"))
+        };
+        let volume = |name: &str, read_only: bool| {
+            let source = device.display();
+            format!("--volume={name},kind=host,source={source},readOnly={read_only}")
+        };
+        fixture
+            .pod([with_device("rw"), with_device("ro")])
+            .option(volume("rw", false))
+            .option(volume("ro", true))
+            .run()?
+            .expect(0)?;
+        for (name, written) in [("rw", Outcome::Writable), ("ro", Outcome::Error(1))] {
+            let seen = fixture.seen(name)?;
+            assert_eq!(seen.text("/loop")?, "", "{name}");
+            assert_eq!(seen.look("write", "/loop")?, &written, "{name}");
+        }
         Ok(())
     })
 }

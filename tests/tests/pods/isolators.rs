@@ -12,20 +12,6 @@ tests::cases!("isolators":
     socket_activation_is_reported,
 );
 
-const NAMES: [&str; 3] = [
-    "resource/memory",
-    "resource/cpu",
-    "os/linux/seccomp-remove-set",
-];
-
-fn isolators() -> serde_json::Value {
-    json!([
-        { "name": NAMES[0], "value": { "limit": "64M" } },
-        { "name": NAMES[1], "value": { "limit": "500m" } },
-        { "name": NAMES[2], "value": { "set": ["mount"] } },
-    ])
-}
-
 /// Each name must be on stderr, with the words that say what becomes of it.
 fn reported(stderr: &str, names: &[&str]) -> Result<()> {
     for name in names {
@@ -42,10 +28,17 @@ fn reported(stderr: &str, names: &[&str]) -> Result<()> {
 
 fn of_the_image_are_reported() -> Result<()> {
     with(|fixture| {
+        let isolators = json!([
+            { "name": "resource/network-bandwidth", "value": { "default": true, "limit": "1M" } },
+            { "name": "os/unix/sysctl", "value": { "net.core.somaxconn": "10" } },
+        ]);
         let app =
-            App::seeing("a", [] as [&str; 0]).change(|image| image.app("isolators", isolators()));
+            App::seeing("a", [] as [&str; 0]).change(|image| image.app("isolators", isolators));
         let finished = fixture.pod([app]).run()?.expect(0)?;
-        reported(&finished.stderr, &NAMES)
+        reported(
+            &finished.stderr,
+            &["resource/network-bandwidth", "os/unix/sysctl"],
+        )
     })
 }
 
@@ -70,14 +63,14 @@ fn pod_ones_are_reported() -> Result<()> {
                 "image": { "id": id },
                 "app": { "exec": ["/probe", "exit", "0"], "user": "0", "group": "0" },
             }],
-            "isolators": [{ "name": "resource/memory", "value": { "limit": "64M" } }],
+            "isolators": [{ "name": "os/linux/no-new-privileges", "value": true }],
         });
         let path = fixture.path("manifest.json");
         std::fs::write(&path, manifest.to_string())?;
         let finished = fixture
             .stage0(["run", &format!("--pod-manifest={}", path.display())])?
             .expect(0)?;
-        reported(&finished.stderr, &["resource/memory"])
+        reported(&finished.stderr, &["os/linux/no-new-privileges"])
     })
 }
 

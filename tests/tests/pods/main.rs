@@ -20,6 +20,7 @@ mod isolators;
 mod missing;
 mod mounts;
 mod refusals;
+mod resources;
 mod states;
 mod store;
 mod volumes;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         missing::cases(),
         mounts::cases(),
         refusals::cases(),
+        resources::cases(),
         states::cases(),
         store::cases(),
         volumes::cases(),

@@ -1,0 +1,87 @@
+//! Pressing against limits: what the probe does to find out what it is allowed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+/// One way to press.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Press {
+    /// `mknod PATH c|b MAJOR MINOR`: make a device node and open it; prints `PATH: made, opened`, or the errors' numbers.
+    Mknod(PathBuf, FileType, u32, u32),
+    /// `allocate MEGABYTES`: have as much memory for a moment.
+    Allocate(usize),
+    /// `spin MILLISECONDS`: compute for as long as the clock says; prints `spun N`, the processor's milliseconds.
+    Spin(u64),
+    /// `threads N`: try to have as many at a time; prints `threads: N`, how many there were.
+    Threads(usize),
+}
+
+impl Press {
+    pub(super) fn parse(words: &[&str]) -> Result<Option<Self>> {
+        Ok(Some(match words {
+            ["mknod", path, kind, major, minor] => {
+                let kind = match *kind {
+                    "c" => FileType::CharacterDevice,
+                    "b" => FileType::BlockDevice,
+                    other => bail!("no kind of device: {other:?}"),
+                };
+                Self::Mknod(path.into(), kind, major.parse()?, minor.parse()?)
+            }
+            ["allocate", megabytes] => Self::Allocate(megabytes.parse().context("megabytes")?),
+            ["spin", time] => Self::Spin(time.parse().context("milliseconds")?),
+            ["threads", count] => Self::Threads(count.parse().context("number of threads")?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Does it; the text is for stdout.
+    pub(super) fn run(&self) -> Result<String> {
+        Ok(match self {
+            Self::Mknod(path, kind, major, minor) => {
+                let mode = Mode::from_raw_mode(0o600);
+                let made = mknodat(CWD, path, *kind, mode, makedev(*major, *minor));
+                let made =
+                    made.map_or_else(|err| err.raw_os_error().to_string(), |()| "made".into());
+                let opened = match std::fs::File::open(path) {
+                    Ok(_) => "opened".into(),
+                    Err(err) => err.raw_os_error().unwrap_or_default().to_string(),
+                };
+                format!("{}: {made}, {opened}", path.display())
+            }
+            Self::Allocate(megabytes) => {
+                // Not zeroes, which the kernel would not need pages for.
+                let memory = vec![1_u8; megabytes << 20];
+                format!("allocated {}", std::hint::black_box(memory).len() >> 20)
+            }
+            Self::Spin(time) => {
+                let end = Instant::now() + Duration::from_millis(*time);
+                while Instant::now() < end {
+                    std::hint::spin_loop();
+                }
+                let used = getrusage(UsageWho::RUSAGE_SELF)?;
+                let (user, system) = (used.user_time(), used.system_time());
+                let milliseconds = (user.tv_sec() + system.tv_sec()) * 1_000
+                    + (user.tv_usec() + system.tv_usec()) / 1_000;
+                format!("spun {milliseconds}")
+            }
+            Self::Threads(count) => {
+                let (end, ends) = std::sync::mpsc::channel::<()>();
+                let ends = std::sync::Arc::new(std::sync::Mutex::new(ends));
+                let start = |_| {
+                    let ends = ends.clone();
+                    let wait = move || drop(ends.lock().map(|ends| ends.recv()));
+                    std::thread::Builder::new().spawn(wait)
+                };
+                let threads: Vec<_> = (0..*count).map_while(|n| start(n).ok()).collect();
+                let number = threads.len();
+                drop(end);
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                format!("threads: {number}")
+            }
+        })
+    }
+}
