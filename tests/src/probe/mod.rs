@@ -4,6 +4,7 @@
 //! `probe` alone prints its report ([`Seen`]) as one line of JSON. `probe STEP ARGS…` does one thing, and
 //! `probe do STEP ARGS… + STEP ARGS… + …` several in order. [`Step`] lists them.
 
+mod call;
 mod gather;
 mod press;
 mod seen;

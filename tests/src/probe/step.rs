@@ -9,9 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal, raise};
 
-use super::gather;
 use super::press::Press;
 use super::seen::Request;
+use super::{call, gather};
 use crate::wait;
 
 /// One thing to do.
@@ -49,6 +49,8 @@ pub enum Step {
     Spawn(Vec<String>),
     /// `exec PROGRAM ARGS…`: become another program.
     Exec(Vec<String>),
+    /// `call NUMBER…`: make system calls with arguments of zero; prints `call NUMBER: ok`, or the error's name.
+    Call(Vec<i64>),
     /// Press against a limit.
     Press(Press),
 }
@@ -79,6 +81,14 @@ fn one(words: &[String]) -> Result<Step> {
         ["until-term"] => Step::UntilTerm,
         ["ignore-term"] => Step::IgnoreTerm,
         ["hang"] => Step::Hang,
+        ["call", ref numbers @ ..] => {
+            let numbers = numbers.iter().map(|number| number.parse());
+            Step::Call(
+                numbers
+                    .collect::<Result<_, _>>()
+                    .context("number of a system call")?,
+            )
+        }
         ["spawn", ref rest @ ..] => Step::Spawn(rest.iter().map(|&word| word.into()).collect()),
         ["exec", ref rest @ ..] if !rest.is_empty() => {
             Step::Exec(rest.iter().map(|&word| word.into()).collect())
@@ -127,6 +137,11 @@ impl Step {
                 writeln!(out, "got {signal}")?;
             }
             Self::IgnoreTerm => termination().thread_block().context("block signals")?,
+            Self::Call(numbers) => {
+                for number in numbers {
+                    writeln!(out, "call {number}: {}", call::with_zeros(*number))?;
+                }
+            }
             Self::Hang => loop {
                 rustix::event::pause();
             },

@@ -65,7 +65,7 @@ fn unknown_fields_and_isolators() -> Result<()> {
         let mut app = seeing("a").with("x-field", json!({ "any": 1 }));
         if let Some(section) = &mut app.app {
             section["isolators"] =
-                json!([{ "name": "resource/memory", "value": { "limit": "64M" } }]);
+                json!([{ "name": "example.com/made-up", "value": { "limit": "64M" } }]);
             section["x-other"] = json!([1, 2]);
         }
         let pod = driver.pod_in_run(spec(driver, overlay, [app])?.with("x-pod", json!(true)))?;
@@ -73,7 +73,7 @@ fn unknown_fields_and_isolators() -> Result<()> {
         let reported = finished
             .stderr
             .lines()
-            .any(|line| line.contains("resource/memory") && line.contains("ignored"));
+            .any(|line| line.contains("example.com/made-up") && line.contains("ignored"));
         ensure!(reported, "the isolator is dropped silently: {finished}");
         seen(driver, "a")?;
         Ok(())

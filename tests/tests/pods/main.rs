@@ -21,6 +21,7 @@ mod missing;
 mod mounts;
 mod refusals;
 mod resources;
+mod seccomp;
 mod states;
 mod store;
 mod volumes;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         refusals::cases(),
         resources::cases(),
+        seccomp::cases(),
         states::cases(),
         store::cases(),
         volumes::cases(),

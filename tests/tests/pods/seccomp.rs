@@ -1,0 +1,219 @@
+//! System call filters: what they let through, what they answer, and that they bring no no_new_privs with them.
+
+use anyhow::{Result, ensure};
+use nix::libc;
+use serde_json::{Value, json};
+use tests::fixture::{App, with};
+
+tests::cases!("seccomp":
+    default_lets_programs_of_today_run,
+    default_refuses,
+    default_answers_unknown_calls_as_an_old_kernel,
+    default_follows_capabilities,
+    switched_off,
+    retained,
+    removed,
+    ended_by_sigsys,
+    of_an_ordinary_user_without_no_new_privileges,
+    with_no_new_privileges,
+    executing_stays_possible_and_is_told,
+    wrong_requests,
+);
+
+const NONE: [&str; 0] = [];
+
+/// Has no effect and fails with another error than those of filters when it is let through.
+const VMSPLICE: i64 = libc::SYS_vmsplice;
+
+fn call(numbers: &[i64]) -> App {
+    let numbers = numbers.iter().map(i64::to_string);
+    App::probe("a", ["call".to_owned()].into_iter().chain(numbers))
+}
+
+/// Runs the app, and gives what its calls ended with.
+fn answers(app: App, pod_options: &[&str]) -> Result<Vec<String>> {
+    let mut answers = Vec::new();
+    with(|fixture| {
+        let mut pod = fixture.pod([app.clone()]);
+        for option in pod_options {
+            pod = pod.option(*option);
+        }
+        let finished = pod.run()?.expect(0)?;
+        let lines = finished
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_once("call ")?.1.split_once(": "));
+        answers = lines.map(|(_, answer)| answer.trim().to_owned()).collect();
+        Ok(())
+    })?;
+    Ok(answers)
+}
+
+fn isolator(app: App, name: &str, value: Value) -> App {
+    let isolators = json!([{ "name": name, "value": value }]);
+    app.change(|image| image.app("isolators", isolators))
+}
+
+fn default_lets_programs_of_today_run() -> Result<()> {
+    let calls = [
+        libc::SYS_clone3,
+        libc::SYS_openat2,
+        libc::SYS_faccessat2,
+        libc::SYS_statx,
+        libc::SYS_rseq,
+        libc::SYS_epoll_pwait2,
+        libc::SYS_pidfd_open,
+        libc::SYS_close_range,
+    ];
+    let answers = answers(call(&calls), &[])?;
+    assert_eq!(answers.len(), calls.len(), "{answers:?}");
+    for answer in &answers {
+        ensure!(answer != "EPERM" && answer != "ENOSYS", "{answers:?}");
+    }
+    Ok(())
+}
+
+fn default_refuses() -> Result<()> {
+    let calls = [
+        VMSPLICE,
+        libc::SYS_kexec_load,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+    ];
+    assert_eq!(answers(call(&calls), &[])?, ["EPERM"; 4]);
+    Ok(())
+}
+
+fn default_answers_unknown_calls_as_an_old_kernel() -> Result<()> {
+    assert_eq!(answers(call(&[100_000]), &[])?, ["ENOSYS"]);
+    Ok(())
+}
+
+fn default_follows_capabilities() -> Result<()> {
+    // setdomainname(NULL, 0) is let through with CAP_SYS_ADMIN, and does then what it is asked.
+    let app = call(&[libc::SYS_setdomainname]);
+    assert_eq!(answers(app.clone(), &[])?, ["EPERM"]);
+    assert_eq!(
+        answers(app.option("--caps-retain=CAP_SYS_ADMIN"), &[])?,
+        ["ok"]
+    );
+    Ok(())
+}
+
+fn switched_off() -> Result<()> {
+    let answers = answers(call(&[VMSPLICE]), &["--insecure-options=seccomp"])?;
+    ensure!(answers != ["EPERM"], "{answers:?}");
+    Ok(())
+}
+
+fn retained() -> Result<()> {
+    // What the probe itself needs, and one more.
+    let set = ["@systemd/system-service", "vmsplice"];
+    let app = isolator(
+        call(&[VMSPLICE, libc::SYS_swapon]),
+        "os/linux/seccomp-retain-set",
+        json!({ "set": set, "errno": "EXDEV" }),
+    );
+    let answers = answers(app, &[])?;
+    ensure!(
+        answers.len() == 2 && answers[0] != "EXDEV" && answers[1] == "EXDEV",
+        "{answers:?}"
+    );
+    Ok(())
+}
+
+fn removed() -> Result<()> {
+    let app = isolator(
+        call(&[libc::SYS_getpid, libc::SYS_getuid, VMSPLICE]),
+        "os/linux/seccomp-remove-set",
+        json!({ "set": ["getuid", "@docker/default-blacklist"], "errno": "ENOTTY" }),
+    );
+    assert_eq!(answers(app, &[])?, ["ok", "ENOTTY", "ENOTTY"]);
+    Ok(())
+}
+
+fn ended_by_sigsys() -> Result<()> {
+    with(|fixture| {
+        let app = isolator(
+            call(&[libc::SYS_getuid]),
+            "os/linux/seccomp-remove-set",
+            json!({ "set": ["getuid"] }),
+        );
+        fixture.pod([app]).run()?.expect(128 + libc::SIGSYS)?;
+        Ok(())
+    })
+}
+
+fn of_an_ordinary_user_without_no_new_privileges() -> Result<()> {
+    with(|fixture| {
+        let seen = fixture.see(App::seeing("a", NONE).option("--user=alice"))?;
+        assert_eq!(
+            (
+                seen.status["NoNewPrivs"].as_str(),
+                seen.status["Seccomp"].as_str()
+            ),
+            ("0", "2")
+        );
+        assert_eq!(
+            seen.capabilities.effective | seen.capabilities.permitted | seen.capabilities.ambient,
+            0
+        );
+        Ok(())
+    })
+}
+
+fn with_no_new_privileges() -> Result<()> {
+    with(|fixture| {
+        let app = App::seeing("a", NONE).option("--user=alice");
+        let seen = fixture.see(isolator(app, "os/linux/no-new-privileges", json!(true)))?;
+        assert_eq!(
+            (
+                seen.status["NoNewPrivs"].as_str(),
+                seen.status["Seccomp"].as_str()
+            ),
+            ("1", "2")
+        );
+        Ok(())
+    })
+}
+
+fn executing_stays_possible_and_is_told() -> Result<()> {
+    with(|fixture| {
+        let app = isolator(
+            App::seeing("a", NONE),
+            "os/linux/seccomp-remove-set",
+            json!({ "set": ["execve"] }),
+        );
+        let finished = fixture.pod([app]).run()?.expect(0)?;
+        ensure!(
+            finished
+                .stderr
+                .contains("os/linux/seccomp-remove-set is modified: execve stays allowed"),
+            "{finished}"
+        );
+        Ok(())
+    })
+}
+
+fn wrong_requests() -> Result<()> {
+    with(|fixture| {
+        for (value, words) in [
+            (
+                json!({ "set": ["opennat"] }),
+                "\"opennat\" is no system call that libseccomp knows",
+            ),
+            (json!({ "set": ["@x/y"] }), "there is no set \"@x/y\""),
+            (
+                json!({ "set": ["read"], "errno": "EFOO" }),
+                "errno: \"EFOO\" is not the name of an error",
+            ),
+        ] {
+            let app = isolator(call(&[VMSPLICE]), "os/linux/seccomp-retain-set", value);
+            fixture
+                .pod([app])
+                .run()?
+                .expect_refusal(&["os/linux/seccomp-retain-set", words])?;
+        }
+        Ok(())
+    })
+}
