@@ -180,6 +180,12 @@ impl StageRoot {
         self.0.join("rkt/pod-isolators.json")
     }
 
+    /// The compiled default filter, made with the image: an app that asks for nothing else needs no compiling when it
+    /// starts.
+    pub fn default_filter(&self) -> PathBuf {
+        self.0.join(DEFAULT_FILTER)
+    }
+
     /// The compiled system call filter of one app ([`crate::isolate::seccomp`]); this project's own.
     pub fn seccomp(&self, app: &str) -> PathBuf {
         self.0.join("rkt/seccomp").join(app)
@@ -245,6 +251,9 @@ impl StageRoot {
         self.0.join("var/log/journal")
     }
 }
+
+/// Where the image has the compiled default filter ([`StageRoot::default_filter`]).
+pub const DEFAULT_FILTER: &str = "usr/lib/stage1/default-filter";
 
 /// Target of the supervisor-status link when the supervisor is up; anything else means not ready.
 pub const SUPERVISOR_READY: &str = "ready";

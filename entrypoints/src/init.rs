@@ -116,6 +116,8 @@ fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
         passwd: text(&root.join("etc/passwd"))?,
         group: text(&root.join("etc/group"))?,
         hosts_fallback: text(&root.hosts_fallback())?,
+        default_filter: fs::read(root.default_filter())
+            .with_context(|| format!("read {}", root.default_filter().display()))?,
         host_resolv_conf: resolv,
         host_hosts: hosts,
     })

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use common::isolate::{capability, seccomp};
+use common::pod::DEFAULT_FILTER;
+
 use crate::{elf, manifest};
 
 /// In the static tree: folders that are empty in the image, which git can't hold, as lines `MODE PATH`.
@@ -152,6 +155,15 @@ impl Tree {
             }
             self.insert_program(name, data, Origin::Project);
         }
+        Ok(())
+    }
+
+    /// Adds the system call filter of apps that ask for no other, compiled: that takes longer than all else that `init`
+    /// does.
+    pub(crate) fn add_default_filter(&mut self) -> Result<()> {
+        let filter = seccomp::compile(None, &capability::DEFAULT.into())
+            .context("compile the default filter")?;
+        self.insert_file(DEFAULT_FILTER, filter.program, Origin::Project);
         Ok(())
     }
 

@@ -60,11 +60,11 @@ fn check(name: &str, value: &str, options: &RunOptions) -> Result<()> {
         Some(start) => name.starts_with(start),
         None => name == *pattern,
     };
-    if IPC.iter().any(|p| matches(&p)) {
+    if IPC.iter().any(matches) {
         if options.ipc == Ipc::Parent {
             bail!("the pod has the IPC namespace of its parent, whose parameters it must not set");
         }
-    } else if NET.iter().any(|p| matches(&p)) {
+    } else if NET.iter().any(matches) {
         if options.network == Network::Host {
             bail!("the pod has the host's network, whose parameters it must not set");
         }

@@ -61,6 +61,8 @@ pub struct Existing {
     pub group: String,
     /// `/etc/hosts-fallback` of the stage1 image.
     pub hosts_fallback: String,
+    /// The default system call filter of the stage1 image, compiled.
+    pub default_filter: Vec<u8>,
     /// `/etc/resolv.conf` of the host, when it is to be shown.
     pub host_resolv_conf: Option<Vec<u8>>,
     /// `/etc/hosts` of the host, when it is to be shown.

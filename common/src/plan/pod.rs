@@ -91,7 +91,7 @@ fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
     OF_SYSTEMD
         .iter()
         .copied()
-        .filter(|name| present(&name))
+        .filter(|name| present(name))
         .map(str::to_owned)
         .collect()
 }

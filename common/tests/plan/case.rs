@@ -155,6 +155,7 @@ fn existing(dir: &PodDir, options: &RunOptions, host: &Path) -> Result<Existing>
         passwd: text(root.join("etc/passwd"))?,
         group: text(root.join("etc/group"))?,
         hosts_fallback: text(root.hosts_fallback())?,
+        default_filter: Vec::new(),
         host_resolv_conf: of_host(options.resolv == ResolvMode::Host, "etc/resolv.conf")?,
         host_hosts: of_host(options.hosts == HostsMode::Host, "etc/hosts")?,
     })

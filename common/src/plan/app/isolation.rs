@@ -94,6 +94,13 @@ fn filter(
     if inputs.options.disable_seccomp {
         return Ok(None);
     }
+    if request.is_none() && *bounding == CapsHashSet::from(capability::DEFAULT) {
+        let program = inputs.existing.default_filter.clone();
+        return Ok(Some(Compiled {
+            program,
+            notes: Vec::new(),
+        }));
+    }
     seccomp::compile(request.as_ref(), bounding).map(Some)
 }
 
