@@ -122,6 +122,11 @@ impl Hierarchies {
         of_v1 || unified.iter().any(|c| c == v2)
     }
 
+    /// Whether there is the unified hierarchy alone. Beside v1 hierarchies systemd uses no BPF programs on it.
+    pub fn is_unified(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(Hierarchy::is_unified)
+    }
+
     /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both.
     ///
     /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the

@@ -186,6 +186,16 @@ impl StageRoot {
         self.0.join(DEFAULT_FILTER)
     }
 
+    /// The compiled filter of pods that have the capabilities of most, made with the image.
+    pub fn default_pod_filter(&self) -> PathBuf {
+        self.0.join(DEFAULT_POD_FILTER)
+    }
+
+    /// The compiled filter of this pod, in the place of the image's; this project's own.
+    pub fn pod_filter(&self) -> PathBuf {
+        self.0.join("rkt/pod-filter")
+    }
+
     /// The compiled system call filter of one app ([`crate::isolate::seccomp`]); this project's own.
     pub fn seccomp(&self, app: &str) -> PathBuf {
         self.0.join("rkt/seccomp").join(app)
@@ -254,6 +264,9 @@ impl StageRoot {
 
 /// Where the image has the compiled default filter ([`StageRoot::default_filter`]).
 pub const DEFAULT_FILTER: &str = "usr/lib/stage1/default-filter";
+
+/// Where the image has the compiled filter of pods ([`StageRoot::default_pod_filter`]).
+pub const DEFAULT_POD_FILTER: &str = "usr/lib/stage1/pod-filter";
 
 /// Target of the supervisor-status link when the supervisor is up; anything else means not ready.
 pub const SUPERVISOR_READY: &str = "ready";

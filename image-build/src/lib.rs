@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> Result<()> {
     let packages = apt::fetch(&closure::package_names(), &cli.cache)?;
     progress(&format!("unpacking {} packages", packages.len()));
     closure::add(&mut tree, &deb::unpack(&packages)?)?;
-    tree.add_default_filter()?;
+    tree.add_filters()?;
     inventory::add(&mut tree, &packages)?;
     check::programs(&tree)?;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use common::isolate::{capability, seccomp};
-use common::pod::DEFAULT_FILTER;
+use common::pod::{DEFAULT_FILTER, DEFAULT_POD_FILTER};
 
 use crate::{elf, manifest};
 
@@ -158,12 +158,15 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds the system call filter of apps that ask for no other, compiled: that takes longer than all else that `init`
+    /// Adds the system call filters of apps that ask for no other and of their pods, compiled: that takes longer than all else that `init`
     /// does.
-    pub(crate) fn add_default_filter(&mut self) -> Result<()> {
+    pub(crate) fn add_filters(&mut self) -> Result<()> {
         let filter = seccomp::compile(None, &capability::DEFAULT.into())
             .context("compile the default filter")?;
         self.insert_file(DEFAULT_FILTER, filter.program, Origin::Project);
+        let pods = capability::of_pod(&capability::DEFAULT.into());
+        let filter = seccomp::compile_pod(&pods).context("compile the filter of pods")?;
+        self.insert_file(DEFAULT_POD_FILTER, filter, Origin::Project);
         Ok(())
     }
 

@@ -28,6 +28,29 @@ pub const DEFAULT: [Capability; 14] = [
     Capability::CAP_SETFCAP,
 ];
 
+/// What systemd, journald and prepare-app need themselves: mounts and namespaces, identities and bounding sets, files of
+/// any owner, device nodes, limits, and a look at the senders of log lines.
+pub const SUPERVISOR: [Capability; 13] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_MKNOD,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_SETUID,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_RESOURCE,
+];
+
+/// What a pod has whose apps have `apps` between them.
+pub fn of_pod(apps: &CapsHashSet) -> CapsHashSet {
+    apps.iter().copied().chain(SUPERVISOR).collect()
+}
+
 /// The bounding set that `isolators` ask for. `last` is the kernel's last capability ([`last`]).
 ///
 /// # Errors

@@ -10,11 +10,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use caps::CapsHashSet;
+use caps::{Capability, CapsHashSet};
 
 use crate::appc::Uuid;
 use crate::facts::{HostFacts, PodCgroup};
 use crate::isolate::resource::Resources;
+use crate::isolate::{capability, seccomp};
 use crate::load::{Pod, PodApp};
 use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
@@ -210,13 +211,25 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     warnings.extend(isolation.warnings);
     // What an app that is added later will ask for is not known.
     let restricted = !inputs.options.disable_capabilities && !inputs.options.mutable;
+    let capabilities = if restricted {
+        let mut needed = capability::of_pod(&capabilities);
+        needed.extend(isolation.sets_network.then_some(Capability::CAP_NET_ADMIN));
+        needed
+    } else {
+        capability::all(inputs.facts.last_capability)
+    };
+    steps.push(match seccomp::of_pod(&capabilities)? {
+        Some(filter) => Step::file(root.pod_filter(), filter),
+        None => Step::NoFile {
+            path: root.pod_filter(),
+        },
+    });
     let pod = nspawn::Pod {
         volumes: &volumes.volumes,
         cgroup: &cgroup,
         terminal,
         properties: &isolation.properties,
-        sets_network: isolation.sets_network,
-        capabilities: restricted.then_some(&capabilities),
+        capabilities: &capabilities,
     };
     let supervisor = nspawn::supervisor(dir, inputs, &pod)?;
     Ok(PodPlan {

@@ -40,10 +40,8 @@ pub(super) struct Pod<'a> {
     pub(super) terminal: bool,
     /// Properties of the scope, when systemd makes one.
     pub(super) properties: &'a [String],
-    /// Whether the pod's first program sets parameters of the network.
-    pub(super) sets_network: bool,
-    /// What the apps may have between them; `None` is everything.
-    pub(super) capabilities: Option<&'a CapsHashSet>,
+    /// What it has, its supervisor included.
+    pub(super) capabilities: &'a CapsHashSet,
 }
 
 /// What nspawn 252 gives a container that is not asked about, network apart (systemd-nspawn(1), `--capability=`).
@@ -74,24 +72,6 @@ const NSPAWN_DEFAULT: [Capability; 26] = [
     Capability::CAP_SYS_PTRACE,
     Capability::CAP_SYS_RESOURCE,
     Capability::CAP_SYS_TTY_CONFIG,
-];
-
-/// What systemd, journald and prepare-app need themselves: mounts and namespaces, identities and bounding sets, files of
-/// any owner, device nodes, limits, and a look at the senders of log lines.
-const SUPERVISOR: [Capability; 13] = [
-    Capability::CAP_CHOWN,
-    Capability::CAP_DAC_OVERRIDE,
-    Capability::CAP_FOWNER,
-    Capability::CAP_FSETID,
-    Capability::CAP_KILL,
-    Capability::CAP_MKNOD,
-    Capability::CAP_SETGID,
-    Capability::CAP_SETPCAP,
-    Capability::CAP_SETUID,
-    Capability::CAP_SYS_ADMIN,
-    Capability::CAP_SYS_CHROOT,
-    Capability::CAP_SYS_PTRACE,
-    Capability::CAP_SYS_RESOURCE,
 ];
 
 pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Result<Supervisor> {
@@ -133,6 +113,10 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
+    if inputs.facts.cgroups.is_unified() {
+        // Rules for devices are BPF programs there, which the pod's systemd has to load. Apps lack the capabilities.
+        command.push("--system-call-filter=bpf".into());
+    }
     let properties = pod.properties.iter();
     command.extend(properties.map(|property| format!("--property={property}")));
     match inputs.options.network {
@@ -148,7 +132,7 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         command.push(format!("--private-users={}:{}", range.shift, range.count));
         command.push("--private-users-ownership=off".into());
     }
-    command.extend(capabilities(pod));
+    command.extend(capabilities(pod.capabilities));
     for volume in pod.volumes {
         command.push(bind(dir, volume)?);
     }
@@ -161,17 +145,12 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
 }
 
 /// The options that give the pod what its supervisor and its apps need and nothing else.
-fn capabilities(pod: &Pod<'_>) -> Vec<String> {
-    let Some(apps) = pod.capabilities else {
-        return vec!["--capability=all".into()];
-    };
-    let mut needed: CapsHashSet = apps.iter().copied().chain(SUPERVISOR).collect();
-    needed.extend(pod.sets_network.then_some(Capability::CAP_NET_ADMIN));
+fn capabilities(needed: &CapsHashSet) -> Vec<String> {
     let default = CapsHashSet::from(NSPAWN_DEFAULT);
     let list = |set: CapsHashSet| capability::names(&set).join(",");
     let added = list(needed.difference(&default).copied().collect());
     // In a network of its own nspawn adds CAP_NET_ADMIN.
-    let mut dropped: CapsHashSet = default.difference(&needed).copied().collect();
+    let mut dropped: CapsHashSet = default.difference(needed).copied().collect();
     dropped.extend(
         (!needed.contains(&Capability::CAP_NET_ADMIN)).then_some(Capability::CAP_NET_ADMIN),
     );
@@ -202,6 +181,8 @@ fn supervisor_options(debug: bool) -> [&'static str; 3] {
 fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     let mut environment = vec![("PATH", crate::env::DEFAULT_PATH.to_owned())];
     environment.extend(inputs.term.map(|term| ("TERM", term.to_owned())));
+    // nspawn makes no filter of its own, which takes it 50 ms: the pod's first program loads one that is made already.
+    environment.push(("SYSTEMD_SECCOMP", "0".into()));
     if inputs.options.ipc == Ipc::Parent {
         environment.push(("SYSTEMD_NSPAWN_SHARE_NS_IPC", "1".into()));
     }

@@ -100,9 +100,8 @@ fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
 fn can_restrict_devices(inputs: &Inputs<'_>) -> bool {
     let cgroups = &inputs.facts.cgroups;
     let of_v1 = cgroups.has_controller("devices", "", &[]);
-    // Beside v1 hierarchies systemd puts no program on the unified one. In a user namespace neither is allowed.
-    let all_unified = !cgroups.0.is_empty() && cgroups.0.iter().all(|h| h.is_unified());
-    (of_v1 || all_unified) && inputs.options.private_users.is_none()
+    // In a user namespace neither is allowed.
+    (of_v1 || cgroups.is_unified()) && inputs.options.private_users.is_none()
 }
 
 fn report(name: &str, known: bool) -> IsolatorReport {

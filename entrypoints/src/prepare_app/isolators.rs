@@ -16,9 +16,6 @@ use rustix::io::Errno;
 const FORBIDDEN: (u32, u32) = (1, 1);
 
 /// Sets what is left to this program, and gives what became of each isolator.
-///
-/// # Errors
-/// When one is ignored and none may be.
 pub(super) fn settle(app: &str, spec: &AppSpec) -> Result<Vec<IsolatorReport>> {
     let proc = Path::new("/proc");
     let mut found = Vec::new();
@@ -34,12 +31,18 @@ pub(super) fn settle(app: &str, spec: &AppSpec) -> Result<Vec<IsolatorReport>> {
     found.extend(devices(app)?);
     let mut reports = spec.isolators.clone();
     for report in IsolatorReport::correct(&mut reports, found) {
-        if spec.strict_isolators && report.outcome == Outcome::Ignored {
-            bail!("{report} (--strict-isolators)");
-        }
         eprintln!("prepare-app: warning: {report}");
     }
     Ok(reports)
+}
+
+/// Fails when an isolator is ignored and none may be.
+pub(super) fn check(spec: &AppSpec, reports: &[IsolatorReport]) -> Result<()> {
+    let mut ignored = reports.iter().filter(|r| r.outcome == Outcome::Ignored);
+    match ignored.next() {
+        Some(report) if spec.strict_isolators => bail!("{report} (--strict-isolators)"),
+        _ => Ok(()),
+    }
 }
 
 /// A report when the rules for devices are not in force. There is no file to read them from on cgroup v2, so it is tried.

@@ -64,7 +64,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
     let isolators = isolators::settle(app, &spec)?;
-    note_start(&root, app, isolators)?;
+    note_start(&root, app, &isolators)?;
+    isolators::check(&spec, &isolators)?;
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
     spec.confinement
         .take_identity()
@@ -93,9 +94,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 }
 
 /// Writes that the app has started, for its status.
-fn note_start(root: &StageRoot, app: &str, isolators: Vec<IsolatorReport>) -> Result<()> {
+fn note_start(root: &StageRoot, app: &str, isolators: &[IsolatorReport]) -> Result<()> {
     let path = root.status_json(app);
-    let started = AppStatus::started(app, isolators, AppStatus::read(&path)?);
+    let started = AppStatus::started(app, isolators.to_vec(), AppStatus::read(&path)?);
     write_whole(&path, started.to_json()?.as_bytes(), 0o644)
 }
 

@@ -50,6 +50,22 @@ pub fn compile(request: Option<&Request>, capabilities: &CapsHashSet) -> Result<
     })
 }
 
+/// Compiles the filter of a pod as a whole, its systemd included: it does what nspawn's own would do, which nspawn
+/// takes 50 ms to make for each pod.
+pub fn compile_pod(capabilities: &CapsHashSet) -> Result<Vec<u8>> {
+    let mut context = context(ScmpAction::Errno(libc::EPERM))?;
+    let mut calls = sets::pod().allowed(capabilities);
+    calls.remove("socket");
+    add(
+        &mut context,
+        ScmpAction::Allow,
+        calls.iter().map(String::as_str),
+    )?;
+    // The audit system is the host's: programs take this error for a kernel without one.
+    add_sockets(&mut context, ScmpAction::Errno(libc::EAFNOSUPPORT))?;
+    export(&context)
+}
+
 fn context(default: ScmpAction) -> Result<ScmpFilterContext> {
     let mut context = ScmpFilterContext::new(default)?;
     if cfg!(target_arch = "x86_64") {
@@ -150,21 +166,27 @@ fn default(capabilities: &CapsHashSet) -> Result<ScmpFilterContext> {
             &[scmp_cmp!($arg0 == allowed)],
         )?;
     }
-    let socket = ScmpSyscall::from_name("socket")?;
     if capabilities.contains(&Capability::CAP_AUDIT_WRITE) {
-        context.add_rule(ScmpAction::Allow, socket)?;
+        context.add_rule(ScmpAction::Allow, ScmpSyscall::from_name("socket")?)?;
     } else {
-        let (family, protocol) = AUDIT_SOCKET;
-        let not = |arg, value| ScmpArgCompare::new(arg, ScmpCompareOp::NotEqual, value);
-        context.add_rule_conditional(
-            ScmpAction::Errno(libc::EINVAL),
-            socket,
-            &[scmp_cmp!($arg0 == family), scmp_cmp!($arg2 == protocol)],
-        )?;
-        context.add_rule_conditional(ScmpAction::Allow, socket, &[not(0, family)])?;
-        context.add_rule_conditional(ScmpAction::Allow, socket, &[not(2, protocol)])?;
+        add_sockets(&mut context, ScmpAction::Errno(libc::EINVAL))?;
     }
     Ok(context)
+}
+
+/// Allows every socket but those of the audit system.
+fn add_sockets(context: &mut ScmpFilterContext, audit: ScmpAction) -> Result<()> {
+    let socket = ScmpSyscall::from_name("socket")?;
+    let (family, protocol) = AUDIT_SOCKET;
+    let not = |arg, value| ScmpArgCompare::new(arg, ScmpCompareOp::NotEqual, value);
+    context.add_rule_conditional(
+        audit,
+        socket,
+        &[scmp_cmp!($arg0 == family), scmp_cmp!($arg2 == protocol)],
+    )?;
+    context.add_rule_conditional(ScmpAction::Allow, socket, &[not(0, family)])?;
+    context.add_rule_conditional(ScmpAction::Allow, socket, &[not(2, protocol)])?;
+    Ok(())
 }
 
 fn add<'a>(

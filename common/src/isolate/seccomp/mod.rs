@@ -9,14 +9,16 @@ mod sets;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
+use caps::CapsHashSet;
 use libseccomp::ScmpSyscall;
 use nix::errno::Errno;
 use serde_json::Value;
 
+use super::capability;
 use crate::appc::Isolator;
 use crate::appc::isolator::{SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET, isolator};
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, compile_pod};
 
 /// What a seccomp isolator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,15 @@ pub enum Mode {
     Retain,
     /// Everything else is allowed.
     Remove,
+}
+
+/// The filter of a pod with these capabilities, its systemd included; `None` when it is the one that the image has
+/// compiled.
+pub fn of_pod(capabilities: &CapsHashSet) -> Result<Option<Vec<u8>>> {
+    let of_image = capability::of_pod(&capability::DEFAULT.into());
+    let calls = |capabilities: &CapsHashSet| sets::pod().allowed(capabilities);
+    let same = calls(capabilities) == calls(&of_image);
+    (!same).then(|| compile_pod(capabilities)).transpose()
 }
 
 /// Reads the seccomp isolators; `None` when there is none, which means the default filter.

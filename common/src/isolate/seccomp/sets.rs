@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use caps::{Capability, CapsHashSet};
 use serde::Deserialize;
 
 /// The data file.
 #[derive(Debug, Deserialize)]
 struct Data {
     default: Default,
+    pod: Pod,
     docker2018: Docker2018,
     systemd: Systemd,
 }
@@ -29,6 +31,37 @@ pub(super) struct Default {
     /// Allowed with a capability, else refused.
     #[serde(rename = "forCapability")]
     pub(super) for_capability: BTreeMap<String, Vec<String>>,
+}
+
+/// The filter of the pod as a whole, its systemd included. Every other call fails with EPERM.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pod {
+    allow: Vec<String>,
+    #[serde(rename = "forCapability")]
+    for_capability: BTreeMap<String, Vec<String>>,
+}
+
+impl Pod {
+    /// The calls that a pod with these capabilities may make.
+    pub(super) fn allowed(&self, capabilities: &CapsHashSet) -> BTreeSet<String> {
+        let has = |name: &str| {
+            name.parse()
+                .is_ok_and(|capability: Capability| capabilities.contains(&capability))
+        };
+        let granted = self
+            .for_capability
+            .iter()
+            .filter(|(capability, _)| has(capability));
+        let names = self
+            .allow
+            .iter()
+            .chain(granted.flat_map(|(_, names)| names));
+        let calls = names.flat_map(|name| match name.strip_prefix('@') {
+            Some(name) => group(name).unwrap_or_default(),
+            None => BTreeSet::from([name.clone()]),
+        });
+        calls.collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +83,11 @@ static DATA: LazyLock<Data> = LazyLock::new(|| {
 /// The default filter.
 pub(super) fn default() -> &'static Default {
     &DATA.default
+}
+
+/// The filter of pods.
+pub(super) fn pod() -> &'static Pod {
+    &DATA.pod
 }
 
 /// The system calls of a named set; `None` when there is no such set.
@@ -117,6 +155,18 @@ mod tests {
             );
         }
         assert!(named("@systemd/nope").is_none());
+        let names = DATA
+            .pod
+            .allow
+            .iter()
+            .chain(DATA.pod.for_capability.values().flatten());
+        for name in names.filter_map(|name| name.strip_prefix('@')) {
+            assert!(group(name).is_some(), "{name}");
+        }
+        let of_pod = pod().allowed(&CapsHashSet::from([Capability::CAP_SYS_TIME]));
+        assert!(
+            of_pod.contains("clock_settime") && of_pod.contains("mount") && !of_pod.contains("bpf")
+        );
     }
 
     /// What programs of today call without a second way: glibc 2.36 and later, Go 1.22, Java 21, Node 20, Rust.
