@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rustbus::connection::Timeout;
 use rustbus::connection::ll_conn::DuplexConn;
-use rustbus::message_builder::MessageType;
+use rustbus::message_builder::{MarshalledMessage, MessageType};
 use rustbus::wire::ObjectPath;
 use rustbus::wire::unmarshal::traits::Variant;
 use rustbus::{MessageBuilder, RpcConn};
@@ -18,25 +18,50 @@ const SOCKET: &str = "/run/systemd/private";
 /// How long an answer may take.
 const ANSWER_TIME: Timeout = Timeout::Duration(Duration::from_secs(10));
 
-/// Whether a job is under way that was asked for the unit: a unit that ends by itself has none.
-pub(crate) fn has_job(unit: &str) -> Result<bool> {
-    has_job_at(Path::new(SOCKET), unit)
+/// Whether systemd was asked to stop the unit, by itself or with others: a unit that ends of its own accord has no job,
+/// or the one that starts it still.
+pub(crate) fn is_asked_to_stop(unit: &str) -> Result<bool> {
+    stops(Path::new(SOCKET), unit)
         .with_context(|| format!("ask systemd at {SOCKET} for the job of {unit}"))
 }
 
-fn has_job_at(socket: &Path, unit: &str) -> Result<bool> {
-    let address = UnixAddr::new(socket).map_err(|err| anyhow!("{err}"))?;
+fn stops(socket: &Path, unit: &str) -> Result<bool> {
+    let address = UnixAddr::new(socket)?;
     // With descriptors, although none are passed: systemd 252 reads no message of a client that begins without asking
     // for them.
     let mut connection = RpcConn::new(DuplexConn::connect_to_bus(address, true)?);
+    // org.freedesktop.systemd1(5): the number of the job, 0 when there is none, and its path.
+    let answer = property(&mut connection, &object_path(unit), "Unit", "Job")?;
+    let (number, path) = variant(&answer)?
+        .get::<(u32, ObjectPath<&str>)>()
+        .map_err(unreadable)?;
+    if number == 0 {
+        return Ok(false);
+    }
+    // Gone meanwhile: a job that stops the unit is there until the caller, a program of the unit's end, is done.
+    let Ok(answer) = property(&mut connection, path.as_ref(), "Job", "JobType") else {
+        return Ok(false);
+    };
+    let kind = variant(&answer)?.get::<&str>().map_err(unreadable)?;
+    Ok(matches!(kind, "stop" | "restart" | "try-restart"))
+}
+
+/// Reads a property of one of systemd's objects.
+fn property(
+    connection: &mut RpcConn,
+    object: &str,
+    interface: &str,
+    name: &str,
+) -> Result<MarshalledMessage> {
     let mut call = MessageBuilder::new()
         .call("Get")
         .with_interface("org.freedesktop.DBus.Properties")
-        .on(object_path(unit))
+        .on(object)
         .at("org.freedesktop.systemd1")
         .build();
+    let interface = format!("org.freedesktop.systemd1.{interface}");
     call.body
-        .push_param2("org.freedesktop.systemd1.Unit", "Job")
+        .push_param2(interface.as_str(), name)
         .map_err(|err| anyhow!("{err:?}"))?;
     let serial = connection
         .send_message(&mut call)?
@@ -44,16 +69,21 @@ fn has_job_at(socket: &Path, unit: &str) -> Result<bool> {
         .map_err(|(_, err)| err)?;
     let answer = connection.wait_response(serial, ANSWER_TIME)?;
     if answer.typ == MessageType::Error {
-        let name = answer.dynheader.error_name.unwrap_or_default();
-        return Err(anyhow!("{name}"));
+        bail!(
+            "{object}: {}",
+            answer.dynheader.error_name.unwrap_or_default()
+        );
     }
-    // org.freedesktop.systemd1(5): the number of the job, 0 when there is none, and its path.
-    let variant = answer.body.parser().get::<Variant<'_, '_>>();
-    let variant = variant.map_err(|err| anyhow!("read the answer: {err:?}"))?;
-    let (number, _) = variant
-        .get::<(u32, ObjectPath<&str>)>()
-        .map_err(|err| anyhow!("read the answer: {err:?}"))?;
-    Ok(number != 0)
+    Ok(answer)
+}
+
+/// The value in the answer to a question for a property.
+fn variant(answer: &MarshalledMessage) -> Result<Variant<'_, '_>> {
+    answer.body.parser().get().map_err(unreadable)
+}
+
+fn unreadable(err: rustbus::wire::errors::UnmarshalError) -> anyhow::Error {
+    anyhow!("read the answer: {err:?}")
 }
 
 /// The object of a unit (sd_bus_path_encode(3): every byte but letters and digits is written in hexadecimal).
@@ -82,6 +112,6 @@ mod tests {
 
     #[test]
     fn a_socket_that_is_not_there_is_an_error() {
-        assert!(has_job_at(Path::new("/nonexistent/socket"), "a.service").is_err());
+        assert!(stops(Path::new("/nonexistent/socket"), "a.service").is_err());
     }
 }

@@ -86,7 +86,7 @@ fn killed_unasked(app: &str, end: End<'_>) -> bool {
     if end.code != Some("killed") || end.result != "success" {
         return false;
     }
-    match manager::has_job(&app_unit(app)) {
+    match manager::is_asked_to_stop(&app_unit(app)) {
         Ok(asked) => !asked,
         Err(err) => {
             journal::log_error("reaper", Some(app), &format!("{err:#}"));
