@@ -1,7 +1,7 @@
 //! Protection of the kernel: the paths of `/proc` and `/sys` through which root of an app could change it or learn
 //! what is not the app's.
 //!
-//! The lists join what rkt protected and what the container runtimes of today mask (the defaults of podman in
+//! The lists join what rkt protected, what systemd's `ProtectKernelTunables=` does and what the container runtimes of today mask (the defaults of podman in
 //! Debian 12, and of runc). A path that the kernel does not have is passed over.
 
 use std::path::Path;
@@ -15,14 +15,16 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use super::mounts::{attach, clone_tree, new_mount, read_only};
 
 /// Seen as an empty directory or an empty file.
-const HIDDEN: [&str; 19] = [
+const HIDDEN: [&str; 22] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/config.gz",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/kmem",
     "/proc/latency_stats",
+    "/proc/mem",
     "/proc/sched_debug",
     "/proc/scsi",
     "/proc/timer_list",
@@ -34,14 +36,17 @@ const HIDDEN: [&str; 19] = [
     "/sys/hypervisor",
     "/sys/kernel/debug",
     "/sys/kernel/security",
+    "/sys/module",
     "/sys/power",
 ];
 
 /// Seen as they are, and read-only; `/sys` is so as a whole.
-const READ_ONLY: [&str; 5] = [
+const READ_ONLY: [&str; 7] = [
+    "/proc/apm",
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
+    "/proc/mtrr",
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];

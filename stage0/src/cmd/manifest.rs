@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail, ensure};
 use common::annotation;
-use common::appc::isolator::{CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET};
+use common::appc::isolator::{
+    CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET,
+};
 use common::appc::{
     AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
     RuntimeApp, RuntimeImage,
@@ -122,6 +124,11 @@ fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
         let both = [CAPABILITIES_RETAIN_SET, CAPABILITIES_REMOVE_SET];
         app.isolators.retain(|i| !both.contains(&i.name.as_str()));
         app.isolators.push(capabilities.clone());
+    }
+    if let Some(filter) = &options.seccomp {
+        let both = [SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET];
+        app.isolators.retain(|i| !both.contains(&i.name.as_str()));
+        app.isolators.push(filter.clone());
     }
     let resources = [
         &options.memory,

@@ -123,15 +123,6 @@ fn refuses() {
 
 #[test]
 fn options_that_are_not_supported_yet_say_so() {
-    for option in ["--seccomp=mode=retain,read"] {
-        let error = AppOptions::try_parse_from([option])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("this isolator is not enforced yet"),
-            "{error}"
-        );
-    }
     for option in [
         "--port=80-tcp:8080",
         "--private-users",
@@ -156,6 +147,7 @@ fn limits_take_the_place_of_the_images() {
         "--cpu=500m",
         "--cpu-shares=512",
         "--oom-score-adj=-5",
+        "--seccomp=mode=remove,reboot",
     ];
     let manifest = pod_manifest(&pod(&[]), &[app(WEB, &options, &[])]).unwrap();
     let isolators = &manifest.apps[0].app.as_ref().unwrap().isolators;
@@ -167,6 +159,7 @@ fn limits_take_the_place_of_the_images() {
         written,
         [
             r#"os/linux/capabilities-remove-set {"set":["CAP_KILL"]}"#,
+            r#"os/linux/seccomp-remove-set {"set":["reboot"]}"#,
             r#"resource/memory {"limit":"64M"}"#,
             r#"resource/cpu {"limit":"500m"}"#,
             "os/linux/cpu-shares 512",

@@ -75,7 +75,7 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
     pub(super) strict_isolators: bool,
-    /// Go without protections: capabilities, paths, seccomp, all; or image or none, which change nothing, because
+    /// Go without protections: capabilities, paths, seccomp, all-run (all three, as all); or image or none, which change nothing, because
     /// signatures of images are never checked and digests always are
     #[arg(long, value_name = "LIST", default_value = "none", value_parser = values::insecure)]
     pub(super) insecure_options: Insecure,
@@ -153,16 +153,10 @@ pub(super) struct AppOptions {
     /// How readily the kernel kills it when memory is short (-1000 to 1000)
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true, value_parser = values::oom_score_adj)]
     pub(super) oom_score_adj: Option<Isolator>,
-    #[command(flatten)]
-    isolators: Isolators,
-}
-
-/// Options that the stage1 cannot keep yet.
-#[derive(Debug, Default, Args)]
-struct Isolators {
-    /// Not enforced yet
-    #[arg(long, value_name = "FILTER", value_parser = values::isolator)]
-    seccomp: Option<String>,
+    /// The system calls that it may make or not, in place of the default ones and the image's choice:
+    /// mode=retain|remove[,errno=NAME],CALL,…
+    #[arg(long, value_name = "FILTER", value_parser = values::seccomp)]
+    pub(super) seccomp: Option<Isolator>,
 }
 
 /// The help for the options of an app.

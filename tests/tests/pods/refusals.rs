@@ -37,7 +37,6 @@ fn nothing_left(fixture: &Fixture) -> Result<()> {
 fn later_options_of_apps() -> Result<()> {
     with(|fixture| {
         for option in [
-            "--seccomp=mode=retain,errno=EPERM,read,write",
             "--stdin=stream",
             "--stdout=tty",
             "--stderr=stream",
@@ -126,6 +125,9 @@ fn bad_values() -> Result<()> {
             ("--mount=volume=data", "target"),
             ("--mount=volume=data,target=relative", "relative"),
             ("--supplementary-gids=many", "many"),
+            ("--seccomp=read,write", "mode"),
+            ("--seccomp=mode=retain,errno=EFOO,read", "EFOO"),
+            ("--seccomp=mode=retain,raed", "raed"),
         ] {
             let finished = fixture
                 .pod([App::probe("a", ["exit", "0"]).option(option)])

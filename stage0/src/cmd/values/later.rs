@@ -4,11 +4,6 @@ use anyhow::{Result, bail};
 
 use super::Network;
 
-/// `--memory`, `--seccomp` and the like: the stage1 does not enforce these isolators yet.
-pub(crate) fn isolator(_: &str) -> Result<String> {
-    bail!("this isolator is not enforced yet, so it cannot be asked for")
-}
-
 /// `--port`.
 pub(crate) fn port(_: &str) -> Result<String> {
     bail!("forwarding ports is not supported yet; with --net=host apps listen on the host's ports")
@@ -85,15 +80,11 @@ mod tests {
     #[test]
     fn everything_else_fails() {
         for error in [
-            isolator("64M").unwrap_err(),
             port("80-tcp:8080").unwrap_err(),
             private_users("true").unwrap_err(),
         ] {
             let text = error.to_string();
-            assert!(
-                text.contains("not supported yet") || text.contains("not enforced yet"),
-                "{text}"
-            );
+            assert!(text.contains("not supported yet"), "{text}");
         }
     }
 }

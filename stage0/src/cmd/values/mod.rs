@@ -6,14 +6,16 @@ mod environment;
 mod later;
 mod resources;
 mod run;
+mod seccomp;
 mod volume;
 
 pub(crate) use capabilities::{caps_remove, caps_retain};
 pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
 pub(crate) use environment::{annotation, environment, pair};
-pub(crate) use later::{input, isolator, network, output, port, private_users};
+pub(crate) use later::{input, network, output, port, private_users};
 pub(crate) use resources::{cpu, cpu_shares, memory, oom_score_adj};
 pub(crate) use run::{Insecure, Ipc, Network, insecure};
+pub(crate) use seccomp::seccomp;
 pub(crate) use volume::{mount, volume};
 
 /// The `KEY=VALUE` elements of a comma-separated list.

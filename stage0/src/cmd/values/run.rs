@@ -65,14 +65,14 @@ pub(crate) fn insecure(text: &str) -> Result<Insecure> {
             "capabilities" => insecure.capabilities = true,
             "paths" => insecure.paths = true,
             "seccomp" => insecure.seccomp = true,
-            "all" => {
+            "all" | "all-run" => {
                 insecure = Insecure {
                     capabilities: true,
                     paths: true,
                     seccomp: true,
                 };
             }
-            _ => bail!("{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all)"),
+            _ => bail!("{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all, all-run)"),
         }
     }
     Ok(insecure)
@@ -90,11 +90,12 @@ mod tests {
         assert_eq!(shown("image,seccomp").unwrap(), (false, false, true));
         assert_eq!(shown("paths,capabilities").unwrap(), (true, true, false));
         assert_eq!(shown("all").unwrap(), (true, true, true));
+        assert_eq!(shown("all-run").unwrap(), (true, true, true));
         for (text, word) in [("", ""), ("tls", "tls"), ("image,", "")] {
             assert_eq!(
                 insecure(text).unwrap_err().to_string(),
                 format!(
-                    "{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all)"
+                    "{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all, all-run)"
                 )
             );
         }
