@@ -1,0 +1,155 @@
+//! Limits, devices and kernel parameters on every layout of control groups, with strict isolators: what is not in force
+//! ends the pod before its app starts.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::vm::{Cgroups, Guest, Init, Report, Status};
+
+use super::Bench;
+
+/// Runs the pod of the manifest.
+const RUN: &str = r#"
+id=$(/payload/stage0 image import /payload/app.aci)
+sed "s/@ID@/$id/" /payload/pod.json >/shared/pod.json
+exec /payload/stage0 run --no-overlay --strict-isolators --pod-manifest=/shared/pod.json
+"#;
+
+/// Shows files of the pod's control group, and below it of its app's, by their names on either version.
+const LOOK: &str = r#"
+pod=$(echo /var/lib/stage0/pods/run/*)
+cgroup=$(cat "$pod/subcgroup") || exit
+for above in "" /payload/system.slice/app-a.service; do
+    for file in memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max cpu/cpu.shares \
+        memory.max memory.low memory.swap.max cpu.max cpu.weight pids.max io.max; do
+        case $file in */*) dir=/${file%/*} ;; *) dir= ;; esac
+        path=/sys/fs/cgroup$dir$cgroup$above/${file##*/}
+        [ ! -e "$path" ] || echo "${above:+app }${file##*/} $(cat "$path")"
+    done
+done
+cat "$pod/stage1/rootfs/rkt/status/a.json"
+"#;
+
+fn manifest() -> Value {
+    let of_pod = json!([
+        { "name": "resource/memory", "value": { "limit": "128Mi" } },
+        { "name": "resource/cpu", "value": { "limit": "1500m" } },
+        { "name": "stage1/pids-max", "value": 100 },
+        { "name": "os/unix/sysctl", "value": { "kernel.msgmax": "4321", "net.ipv4.ip_forward": "1" } },
+    ]);
+    let of_app = json!([
+        { "name": "resource/memory", "value": { "limit": "64Mi" } },
+        { "name": "resource/cpu", "value": { "limit": "900m" } },
+        { "name": "os/linux/cpu-shares", "value": 512 },
+        { "name": "os/linux/oom-score-adj", "value": -10 },
+        { "name": "stage1/pids-max", "value": 33 },
+        { "name": "resource/block-bandwidth", "value": { "default": true, "limit": "10M" } },
+    ]);
+    let exec = "/probe do mknod /tmp/mem c 1 1 + mknod /tmp/null c 1 3 + read /proc/sys/kernel/msgmax + \
+        read /proc/sys/net/ipv4/ip_forward + threads 60 + write /shared/up x + wait-file /shared/go + allocate 96";
+    json!({
+        "acVersion": "0.8.11",
+        "acKind": "PodManifest",
+        "isolators": of_pod,
+        "volumes": [{ "name": "shared", "kind": "host", "source": "/shared" }],
+        "apps": [{
+            "name": "a",
+            "image": { "id": "@ID@" },
+            "mounts": [{ "volume": "shared", "path": "/shared" }],
+            "app": {
+                "exec": exec.split_whitespace().collect::<Vec<_>>(),
+                "user": "0",
+                "group": "0",
+                "isolators": of_app,
+            },
+        }],
+    })
+}
+
+fn limits_hold_on(guest: Guest) -> Result<()> {
+    let Some(bench) = Bench::new(guest)? else {
+        return Ok(());
+    };
+    // Not beside others in the service of the guest's agent, where the kernel passes no controllers on.
+    let command = match guest.init {
+        Init::Busybox => "sh /payload/run",
+        Init::Systemd => "systemd-run --scope --quiet -- sh /payload/run",
+    };
+    let report = bench.finish(|config| {
+        config
+            .text("pod.json", &manifest().to_string())
+            .text("run", RUN)
+            .text("look", LOOK)
+            .start("pod", command)
+            .step("up", "timeout 20 /payload/probe wait-file /shared/up")
+            .step("look", "sh /payload/look")
+            .step("go", "touch /shared/go")
+            .join("pod")
+            .step("gc", "/payload/stage0 gc --grace-period=0s")
+            .step("cgroups-left", "find /sys/fs/cgroup -name *rkt-*")
+    })?;
+    let output = report.expect("pod", &Status::Exited(128 + 9))?;
+    for text in [
+        "/tmp/mem: 1, 2",
+        "/tmp/null: made, opened",
+        "4321",
+        "threads: 32",
+    ] {
+        ensure!(output.contains(text), "no {text:?} in {output}");
+    }
+    expect_limits(&report, guest.cgroups)?;
+    report.expect("gc", &Status::Exited(0))?;
+    assert_eq!(report.expect("cgroups-left", &Status::Exited(0))?, "");
+    Ok(())
+}
+
+fn expect_limits(report: &Report, cgroups: Cgroups) -> Result<()> {
+    let lines: &[&str] = match cgroups {
+        Cgroups::Unified => &[
+            "memory.max 134217728",
+            "memory.swap.max 0",
+            "cpu.max 150000 100000",
+            "pids.max 100",
+            "app memory.max 67108864",
+            "app cpu.max 90000 100000",
+            "app cpu.weight 50",
+            "app pids.max 33",
+        ],
+        Cgroups::Hybrid | Cgroups::Legacy => &[
+            "memory.limit_in_bytes 134217728",
+            "cpu.cfs_quota_us 150000",
+            "pids.max 100",
+            "app memory.limit_in_bytes 67108864",
+            "app cpu.cfs_quota_us 90000",
+            "app cpu.shares 512",
+            "app pids.max 33",
+        ],
+    };
+    for line in lines {
+        report.expect_text("look", line)?;
+    }
+    for outcome in ["modified", "ignored"] {
+        let output = report.output("look");
+        ensure!(!output.contains(outcome), "{output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn limits_on_a_unified_host() -> Result<()> {
+    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Unified))
+}
+
+#[test]
+fn limits_on_a_hybrid_host() -> Result<()> {
+    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Hybrid))
+}
+
+#[test]
+fn limits_on_a_legacy_host() -> Result<()> {
+    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Legacy))
+}
+
+#[test]
+fn limits_on_a_systemd_host() -> Result<()> {
+    limits_hold_on(Guest::new(Init::Systemd, Cgroups::Unified))
+}
