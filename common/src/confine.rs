@@ -8,7 +8,7 @@
 //!    would take setuid programs and file capabilities from an app that did not ask for it (rkt#3896). Executing the
 //!    program takes it away: a user other than root has no capability after execve(2) but by file capabilities, and
 //!    root has those of its bounding set;
-//! 4. no_new_privs, when asked for;
+//! 4. the context or profile of a security module for the program, then no_new_privs, each when asked for;
 //! 5. the filter last, so that it meets no system call but the one that executes the program (rkt#3074).
 
 use anyhow::{Context, Result};
@@ -32,6 +32,12 @@ pub struct Confinement {
     pub no_new_privileges: bool,
     /// Whether a system call filter is loaded.
     pub seccomp: bool,
+    /// The SELinux context of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<String>,
+    /// The AppArmor profile of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apparmor: Option<String>,
 }
 
 impl Confinement {
@@ -59,6 +65,19 @@ impl Confinement {
     /// Gives up for ever what is given up last, steps 4 and 5: the program is to be executed next. `filter` is the
     /// compiled program of the app's filter.
     pub fn seal(&self, filter: Option<&[u8]>) -> Result<()> {
+        // Both change what the next program is confined to. Asked before no_new_privs and the filter are there; the
+        // kernel checks the change itself when the program is executed.
+        if let Some(context) = &self.selinux {
+            ask("/proc/thread-self/attr/exec", context)
+                .with_context(|| format!("ask for the SELinux context {context}"))?;
+        }
+        if let Some(profile) = &self.apparmor {
+            let request = format!("exec {profile}");
+            // Before Linux 5.1 the only file is the one that all modules share.
+            ask("/proc/thread-self/attr/apparmor/exec", &request)
+                .or_else(|_| ask("/proc/thread-self/attr/exec", &request))
+                .with_context(|| format!("ask for the AppArmor profile {profile}"))?;
+        }
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
         }
@@ -95,4 +114,10 @@ impl Confinement {
             .map(|names| names.iter().map(parse).collect())
             .transpose()
     }
+}
+
+/// Writes to a file of the proc file system at once, as the kernel wants it.
+fn ask(path: &str, request: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::options().write(true).open(path)?;
+    std::io::Write::write_all(&mut file, request.as_bytes())
 }

@@ -30,6 +30,14 @@ pub struct HostFacts {
     pub unified_controllers: Vec<String>,
     /// The number of the kernel's last capability.
     pub last_capability: u8,
+    /// The host has SELinux.
+    pub selinux: bool,
+    /// The SELinux context of the pod's processes, from the caller (`RKT_SELINUX_CONTEXT`).
+    pub selinux_context: Option<String>,
+    /// The SELinux context of what is mounted for the pod (`RKT_SELINUX_MOUNT_CONTEXT`).
+    pub selinux_mount_context: Option<String>,
+    /// The AppArmor profiles that are loaded, where the host has AppArmor.
+    pub apparmor: Option<Vec<String>>,
 }
 
 impl HostFacts {
@@ -48,6 +56,11 @@ impl HostFacts {
             printk_time: exists(PRINTK_TIME.trim_start_matches('/')),
             unified_controllers: unified_controllers(root, &cgroups),
             cgroups,
+            selinux: exists("sys/fs/selinux/enforce"),
+            // The caller's, not the host's: init adds them.
+            selinux_context: None,
+            selinux_mount_context: None,
+            apparmor: apparmor(root),
             last_capability: crate::isolate::capability::last(&root.join("proc"))?,
         })
     }
@@ -76,6 +89,16 @@ impl HostFacts {
             scope: false,
         }
     }
+}
+
+/// The profiles of AppArmor, if there is one.
+fn apparmor(root: &Path) -> Option<Vec<String>> {
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+    let profiles = read("sys/kernel/security/apparmor/profiles");
+    let enabled = read("sys/module/apparmor/parameters/enabled");
+    let present = profiles.is_some() || enabled.is_some_and(|text| text.trim() == "Y");
+    // Where they cannot be read nothing is known to be loaded.
+    present.then(|| crate::isolate::lsm::profiles(&profiles.unwrap_or_default()))
 }
 
 /// What the root of the unified hierarchy says that it has.
@@ -118,6 +141,23 @@ mod tests {
             cgroups,
             ..HostFacts::default()
         }
+    }
+
+    #[test]
+    fn security_modules() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, content: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        assert_eq!(apparmor(dir.path()), None);
+        write("sys/module/apparmor/parameters/enabled", "N\n");
+        assert_eq!(apparmor(dir.path()), None);
+        write("sys/module/apparmor/parameters/enabled", "Y\n");
+        assert_eq!(apparmor(dir.path()), Some(Vec::new()));
+        write("sys/kernel/security/apparmor/profiles", "a (enforce)\n");
+        assert_eq!(apparmor(dir.path()), Some(vec!["a".to_owned()]));
     }
 
     #[test]

@@ -46,7 +46,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = PodDir::new(std::env::current_dir().context("find the working directory")?);
     let pod = Pod::load(&dir)?;
     options.mutable |= pod.mutable;
-    let facts = HostFacts::read(Path::new("/"))?;
+    let facts = HostFacts {
+        selinux_context: std::env::var("RKT_SELINUX_CONTEXT").ok(),
+        selinux_mount_context: std::env::var("RKT_SELINUX_MOUNT_CONTEXT").ok(),
+        ..HostFacts::read(Path::new("/"))?
+    };
     let existing = existing(&dir, &options)?;
     let term = terminal_type();
     let term = term.as_deref();

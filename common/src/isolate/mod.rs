@@ -2,6 +2,7 @@
 
 pub mod capability;
 pub mod device;
+pub mod lsm;
 pub mod quantity;
 pub mod resource;
 pub mod seccomp;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Inputs, Step, refuse_ignored, resources};
-use crate::appc::isolator::{SYSCTL, isolator};
+use crate::appc::isolator::{APPARMOR_PROFILE, SELINUX_CONTEXT, SYSCTL, isolator};
 use crate::facts::PodCgroup;
 use crate::isolate::resource::Resources;
 use crate::isolate::sysctl;
@@ -46,7 +46,7 @@ pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) ->
         .map(|isolator| {
             let name = isolator.name.as_str();
             let of_resource = planned.report(inputs, name);
-            of_resource.unwrap_or_else(|| report(name, isolator.is_known()))
+            of_resource.unwrap_or_else(|| report(inputs, name, isolator.is_known()))
         })
         .collect();
     refuse_ignored(inputs.options, &reports)?;
@@ -104,8 +104,12 @@ fn can_restrict_devices(inputs: &Inputs<'_>) -> bool {
     (of_v1 || cgroups.is_unified()) && inputs.options.private_users.is_none()
 }
 
-fn report(name: &str, known: bool) -> IsolatorReport {
+fn report(inputs: &Inputs<'_>, name: &str, known: bool) -> IsolatorReport {
     let (outcome, detail) = match name {
+        SELINUX_CONTEXT if inputs.facts.selinux => (Outcome::Enforced, None),
+        SELINUX_CONTEXT => (Outcome::Ignored, Some("this host has no SELinux")),
+        APPARMOR_PROFILE if inputs.facts.apparmor.is_some() => (Outcome::Enforced, None),
+        APPARMOR_PROFILE => (Outcome::Ignored, Some("this host has no AppArmor")),
         SYSCTL => (Outcome::Enforced, None),
         _ if known => (
             Outcome::Ignored,

@@ -48,12 +48,8 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     .with_context(|| format!("mount {}", path.display()))?;
     let app_root = Root::from(tree);
 
-    attach(
-        clone_tree(Path::new("/proc"))?,
-        &app_root,
-        Path::new("/proc"),
-    )?;
-    attach(sys()?, &app_root, Path::new("/sys"))?;
+    attach(proc(spec)?, &app_root, Path::new("/proc"))?;
+    attach(sys(spec)?, &app_root, Path::new("/sys"))?;
     let cgroups =
         read_only(clone_tree(Path::new(CGROUPS))?).context("make the cgroups read-only")?;
     attach(cgroups, &app_root, Path::new(CGROUPS))?;
@@ -83,13 +79,26 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     pivot(&app_root)
 }
 
-/// A read-only sysfs of the pod's network namespace. Where the pod may not mount one (in a user namespace) its own
-/// `/sys` takes its place, in which nspawn shows a part.
-fn sys() -> Result<OwnedFd> {
-    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
+/// `/proc` of the pod, in which nspawn has protected some paths; one without any protection when that is asked for and
+/// the pod may mount it.
+fn proc(spec: &AppSpec) -> Result<OwnedFd> {
+    let pods = || clone_tree(Path::new("/proc"));
+    if spec.protect_paths {
+        return pods();
+    }
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    new_mount("proc", &[], flags).or_else(|_| pods())
+}
+
+/// A sysfs of the pod's network namespace, read-only when paths are protected. Where the pod may not mount one (in a user namespace) its own
+/// `/sys` takes its place, in which nspawn shows a part.
+fn sys(spec: &AppSpec) -> Result<OwnedFd> {
+    let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, spec.protect_paths);
     new_mount("sysfs", &[], flags).or_else(|_| read_only(clone_tree(Path::new("/sys"))?))
 }
 

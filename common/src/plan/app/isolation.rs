@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use crate::appc::Isolator;
 use crate::appc::isolator::{
-    CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, NO_NEW_PRIVILEGES, SECCOMP_REMOVE_SET,
-    SECCOMP_RETAIN_SET, SYSCTL, isolator,
+    APPARMOR_PROFILE, CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, NO_NEW_PRIVILEGES,
+    SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET, SELINUX_CONTEXT, SYSCTL, isolator,
 };
 use crate::confine::Confinement;
 use crate::isolate::seccomp::{self, Compiled};
-use crate::isolate::{capability, resource};
+use crate::isolate::{capability, lsm, resource};
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, refuse_ignored, resources};
 use crate::status::{IsolatorReport, Outcome};
@@ -45,6 +45,8 @@ pub(super) fn plan(inputs: &Inputs<'_>, app: &PodApp) -> Result<Isolation> {
         capabilities: restricted.then(|| capability::names(&bounding)),
         no_new_privileges: no_new_privileges(isolators)?,
         seccomp: filter.is_some(),
+        selinux: selinux(inputs, isolators)?,
+        apparmor: apparmor(inputs, isolators)?,
     };
     let resources = resources::of_app(inputs, isolators)?;
     let counting = isolators.iter().filter(|i| {
@@ -81,6 +83,24 @@ fn no_new_privileges(isolators: &[Isolator]) -> Result<bool> {
         Some(Value::Bool(on)) => Ok(*on),
         Some(other) => bail!("{NO_NEW_PRIVILEGES}: {other} must be true or false"),
     }
+}
+
+/// The SELinux context, where there is SELinux; that of the pod for an app without one.
+fn selinux(inputs: &Inputs<'_>, isolators: &[Isolator]) -> Result<Option<String>> {
+    let of_pod = lsm::selinux(&inputs.pod.manifest.isolators)?;
+    let asked = lsm::selinux(isolators)?.or(of_pod);
+    Ok(asked.filter(|_| inputs.facts.selinux))
+}
+
+/// The AppArmor profile, where there is AppArmor; that of the pod for an app without one.
+fn apparmor(inputs: &Inputs<'_>, isolators: &[Isolator]) -> Result<Option<String>> {
+    let of_pod = lsm::apparmor(&inputs.pod.manifest.isolators)?;
+    let asked = lsm::apparmor(isolators)?.or(of_pod);
+    let (Some(profile), Some(loaded)) = (asked, &inputs.facts.apparmor) else {
+        return Ok(None);
+    };
+    lsm::check_loaded(&profile, loaded)?;
+    Ok(Some(profile))
 }
 
 /// The system call filter, compiled; `None` when filters are off.
@@ -136,6 +156,10 @@ fn report(inputs: &Inputs<'_>, isolator: &Isolator, filter: Option<&Compiled>) -
             Outcome::Ignored,
             Some("system calls are not filtered (--disable-seccomp)"),
         ),
+        SELINUX_CONTEXT if inputs.facts.selinux => (Outcome::Enforced, None),
+        SELINUX_CONTEXT => (Outcome::Ignored, Some("this host has no SELinux")),
+        APPARMOR_PROFILE if inputs.facts.apparmor.is_some() => (Outcome::Enforced, None),
+        APPARMOR_PROFILE => (Outcome::Ignored, Some("this host has no AppArmor")),
         SYSCTL => (
             Outcome::Ignored,
             Some("only a pod can have kernel parameters"),
