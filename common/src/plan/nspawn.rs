@@ -113,10 +113,6 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
-    if inputs.facts.cgroups.is_unified() {
-        // Rules for devices are BPF programs there, which the pod's systemd has to load. Apps lack the capabilities.
-        command.push("--system-call-filter=bpf".into());
-    }
     let properties = pod.properties.iter();
     command.extend(properties.map(|property| format!("--property={property}")));
     match inputs.options.network {
