@@ -5,7 +5,9 @@
     reason = "the fence: every unsafe block of the library stands here"
 )]
 
+use std::ffi::{CString, NulError, c_char};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
@@ -101,15 +103,18 @@ pub fn halt_signal() -> rustix::process::Signal {
 /// When the program is not whole, or the process has neither CAP_SYS_ADMIN nor no_new_privs.
 pub fn load_seccomp(program: &[u8]) -> io::Result<()> {
     // The kernel copies the instructions out of unaligned memory as well, but a reference of the type must not be.
-    let instructions: Vec<libc::sock_filter> = program
-        .chunks_exact(size_of::<libc::sock_filter>())
-        .map(|raw| libc::sock_filter {
-            code: u16::from_ne_bytes([raw[0], raw[1]]),
-            jt: raw[2],
-            jf: raw[3],
-            k: u32::from_ne_bytes([raw[4], raw[5], raw[6], raw[7]]),
-        })
-        .collect();
+    // They are never freed: to give memory back is a system call, and the filter may forbid it.
+    let instructions: ManuallyDrop<Vec<libc::sock_filter>> = ManuallyDrop::new(
+        program
+            .chunks_exact(size_of::<libc::sock_filter>())
+            .map(|raw| libc::sock_filter {
+                code: u16::from_ne_bytes([raw[0], raw[1]]),
+                jt: raw[2],
+                jf: raw[3],
+                k: u32::from_ne_bytes([raw[4], raw[5], raw[6], raw[7]]),
+            })
+            .collect(),
+    );
     let len = u16::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     if len == 0 || program.len() % size_of::<libc::sock_filter>() != 0 {
         return Err(io::ErrorKind::InvalidData.into());
@@ -132,4 +137,60 @@ pub fn load_seccomp(program: &[u8]) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// A program that is ready to be executed: nothing but the system call is left to do. `std::process::Command` still
+/// resets SIGPIPE and builds its arguments, for which it makes calls that a system call filter may forbid.
+pub struct Program {
+    path: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Program {
+    /// Prepares the execution of `path`, and lets SIGPIPE end this process as it ends other programs: Rust ignores it,
+    /// and what is ignored stays so across execve(2).
+    ///
+    /// # Errors
+    /// When a word has a zero byte in it.
+    pub fn new(
+        path: impl Into<Vec<u8>>,
+        arguments: impl IntoIterator<Item = impl Into<Vec<u8>>>,
+        environment: impl IntoIterator<Item = impl Into<Vec<u8>>>,
+    ) -> Result<Self, NulError> {
+        let program = Self {
+            path: CString::new(path)?,
+            arguments: arguments
+                .into_iter()
+                .map(CString::new)
+                .collect::<Result<_, _>>()?,
+            environment: environment
+                .into_iter()
+                .map(CString::new)
+                .collect::<Result<_, _>>()?,
+        };
+        // SAFETY: the default action runs no code of this process.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        Ok(program)
+    }
+
+    /// Executes it in the place of this program, when `last` has been done: what must come directly before. Returns
+    /// only when either fails, with what the system said of the program.
+    ///
+    /// # Errors
+    /// Those of `last`.
+    pub fn execute<E>(&self, last: impl FnOnce() -> Result<(), E>) -> Result<io::Error, E> {
+        let arguments = pointers(&self.arguments);
+        let environment = pointers(&self.environment);
+        last()?;
+        // SAFETY: path, arguments and environment are C strings, the lists end with a null pointer, and all are alive
+        // across the call. The C library looks nothing up, as the path has a slash; it takes its memory from the stack.
+        unsafe { libc::execvpe(self.path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+        Ok(io::Error::last_os_error())
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    let pointers = strings.iter().map(|string| string.as_ptr());
+    pointers.chain([std::ptr::null()]).collect()
 }

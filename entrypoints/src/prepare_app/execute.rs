@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use anyhow::Context;
 use common::env::Environment;
+use common::sys::Program;
 use elf::ElfStream;
 use elf::abi::PT_INTERP;
 use elf::endian::AnyEndian;
@@ -53,16 +53,22 @@ pub(super) fn find(words: &[String], environment: &Environment) -> Result<PathBu
     Err(failure)
 }
 
-/// Executes the program that was found in the place of this one. Returns only when that fails.
-pub(super) fn execute(path: PathBuf, words: &[String], environment: &Environment) -> Failure {
-    let mut command = Command::new(&path);
-    let error = command
-        .arg0(&words[0])
-        .args(&words[1..])
-        .env_clear()
-        .envs(environment.iter())
-        .exec();
-    Failure { path, error }
+/// Executes the program that was found in the place of this one, after `seal` has confined it. Returns only when that
+/// fails.
+pub(super) fn execute(
+    path: PathBuf,
+    words: &[String],
+    environment: &Environment,
+    seal: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Failure> {
+    let variables = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let words = words.iter().map(String::as_str);
+    let program = Program::new(path.as_os_str().as_bytes(), words, variables)
+        .context("prepare the app's program")?;
+    let error = program.execute(seal)?;
+    Ok(Failure { path, error })
 }
 
 /// Where the program may be: a name with a slash is a path, any other is looked up in `PATH` (appc specification,

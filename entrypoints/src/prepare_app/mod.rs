@@ -80,8 +80,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let failure = match execute::find(program, &environment) {
         Ok(path) => {
-            spec.confinement.seal(filter.as_deref())?;
-            execute::execute(path, program, &environment)
+            let seal = || spec.confinement.seal(filter.as_deref());
+            execute::execute(path, program, &environment, seal)?
         }
         Err(failure) => failure,
     };

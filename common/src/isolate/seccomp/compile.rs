@@ -1,6 +1,5 @@
 //! From a request to the program that the kernel runs.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek};
 
@@ -16,9 +15,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::sets;
 use super::{Mode, Request};
 
-/// The calls that execute a program. The filter is in force when the app's own program is executed, so no filter can
-/// forbid them.
-const EXECUTE: [&str; 2] = ["execve", "execveat"];
+/// The call that executes the app's program, when the filter is in force already: so no filter can forbid it.
+const EXECUTE: &str = "execve";
 
 /// `personality(2)`: these are allowed in the default filter (PER_LINUX, PER_LINUX32, UNAME26, both, and the question).
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x20000, 0x20008, 0xffff_ffff];
@@ -75,8 +73,6 @@ fn context(default: ScmpAction) -> Result<ScmpFilterContext> {
     }
     // A call of an architecture that is not named is one that no rule could judge.
     context.set_act_badarch(ScmpAction::KillProcess)?;
-    // A binary tree in the place of a list of hundreds: each call is decided in few steps.
-    context.set_ctl_optimize(2)?;
     Ok(context)
 }
 
@@ -84,39 +80,36 @@ fn requested(request: &Request) -> Result<ScmpFilterContext> {
     let refuse = request
         .errno
         .map_or(ScmpAction::KillProcess, ScmpAction::Errno);
-    let (mut context, action) = match request.mode {
-        Mode::Retain => (context(refuse)?, ScmpAction::Allow),
-        Mode::Remove => (context(ScmpAction::Allow)?, refuse),
+    let allow = ScmpAction::Allow;
+    // With everything in the set, what it says is the rule, and nothing has another.
+    let (default, action) = match (request.mode, request.all) {
+        (Mode::Retain, false) => (refuse, Some(allow)),
+        (Mode::Remove, false) => (allow, Some(refuse)),
+        (Mode::Retain, true) => (allow, None),
+        (Mode::Remove, true) => (refuse, None),
     };
-    let mut names: BTreeSet<&str> = request.names.iter().map(String::as_str).collect();
-    for call in EXECUTE {
-        match request.mode {
-            Mode::Retain => names.insert(call),
-            Mode::Remove => names.remove(call),
-        };
+    let mut context = context(default)?;
+    if let Some(action) = action {
+        let names = request
+            .names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| *name != EXECUTE);
+        add(&mut context, action, names)?;
     }
-    add(&mut context, action, names)?;
+    if default != allow {
+        add(&mut context, allow, [EXECUTE])?;
+    }
     Ok(context)
 }
 
 fn notes(request: &Request) -> Vec<String> {
-    let named: Vec<_> = EXECUTE
-        .into_iter()
-        .filter(|call| request.names.contains(*call))
-        .collect();
     let mut notes = Vec::new();
-    match request.mode {
-        Mode::Retain if named.is_empty() => {
-            notes
-                .push("execve and execveat are allowed: they execute the app's program".to_owned());
-        }
-        Mode::Remove if !named.is_empty() => {
-            notes.push(format!(
-                "{} stays allowed: it executes the app's program",
-                named.join(" and ")
-            ));
-        }
-        _ => {}
+    let named = request.all || request.names.contains(EXECUTE);
+    if named == (request.mode == Mode::Remove) {
+        notes.push(format!(
+            "{EXECUTE} stays allowed, which executes the app's program"
+        ));
     }
     // libseccomp has negative numbers for the calls of other architectures.
     let foreign =
@@ -127,11 +120,16 @@ fn notes(request: &Request) -> Vec<String> {
         .filter(foreign)
         .map(String::as_str)
         .collect();
-    if !foreign.is_empty() && foreign.len() < 20 {
-        notes.push(format!(
+    match foreign.len() {
+        0 => {}
+        1..=10 => notes.push(format!(
             "no system calls of this architecture: {}",
             foreign.join(", ")
-        ));
+        )),
+        many => notes.push(format!(
+            "{many} are no system calls of this architecture, {} and others",
+            foreign[0]
+        )),
     }
     notes
 }

@@ -20,6 +20,9 @@ use crate::appc::isolator::{SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET, isolator};
 
 pub use compile::{Compiled, compile, compile_pod};
 
+/// The set of everything (appc specification, "os/linux/seccomp-remove-set").
+const ALL: &str = "@appc.io/all";
+
 /// What a seccomp isolator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
@@ -27,6 +30,8 @@ pub struct Request {
     pub mode: Mode,
     /// The system calls, by name.
     pub names: BTreeSet<String>,
+    /// Every system call, those without a name here too (`@appc.io/all`).
+    pub all: bool,
     /// What a call that is not allowed fails with; `None` ends the process with SIGSYS.
     pub errno: Option<i32>,
 }
@@ -78,11 +83,13 @@ fn parse(value: &Value, mode: Mode) -> Result<Request> {
         bail!("set: must not be empty");
     }
     let mut names = BTreeSet::new();
+    let mut all = false;
     for (i, name) in set.iter().enumerate() {
         let name = name
             .as_str()
             .with_context(|| format!("set[{i}]: {name} must be a name"))?;
         match sets::named(name) {
+            _ if name == ALL => all = true,
             Some(set) => names.extend(set),
             None if name.starts_with('@') => bail!("set[{i}]: there is no set {name:?}"),
             None if ScmpSyscall::from_name(name).is_ok() => {
@@ -90,7 +97,7 @@ fn parse(value: &Value, mode: Mode) -> Result<Request> {
             }
             None => bail!(
                 "set[{i}]: {name:?} is no system call that libseccomp knows{}",
-                near(name)
+                near(name, &mut sets::known())
             ),
         }
     }
@@ -100,31 +107,40 @@ fn parse(value: &Value, mode: Mode) -> Result<Request> {
         Some(Value::String(name)) => Some(errno(name)?),
         Some(other) => bail!("errno: {other} must be the name of an error"),
     };
-    Ok(Request { mode, names, errno })
+    Ok(Request {
+        mode,
+        names,
+        all,
+        errno,
+    })
 }
 
 /// The number of an error by its name (errno(3); all of POSIX.1-2001 and C99 are among them).
 fn errno(name: &str) -> Result<i32> {
     // Names of one number that the list below has under the other name.
-    let name = match name {
+    let canonical = match name {
         "EWOULDBLOCK" => "EAGAIN",
         "ENOTSUP" => "EOPNOTSUPP",
         "EDEADLOCK" => "EDEADLK",
         name => name,
     };
-    // The kernel takes up to 4095 (seccomp(2), SECCOMP_RET_ERRNO); those with a name end far below.
     let known = (1..=133)
         .map(Errno::from_raw)
-        .filter(|known| *known != Errno::UnknownErrno)
-        .find(|known| format!("{known:?}") == name);
-    known
-        .map(|known| known as i32)
-        .with_context(|| format!("errno: {name:?} is not the name of an error"))
+        .filter(|known| *known != Errno::UnknownErrno);
+    let mut known = known.map(|known| (format!("{known:?}"), known as i32));
+    let number = known
+        .clone()
+        .find(|(name, _)| name == canonical)
+        .map(|(_, number)| number);
+    number.with_context(|| {
+        let near = near(name, &mut known.by_ref().map(|(name, _)| name));
+        format!("errno: {name:?} is not the name of an error{near}")
+    })
 }
 
 /// A question after a name that may have been meant, or nothing.
-fn near(name: &str) -> String {
-    let alike = sets::known().map(|known| (strsim::jaro_winkler(name, &known), known));
+fn near(name: &str, known: &mut dyn Iterator<Item = String>) -> String {
+    let alike = known.map(|known| (strsim::jaro_winkler(name, &known), known));
     let best = alike
         .filter(|(alike, _)| *alike >= super::ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0));
@@ -170,7 +186,13 @@ mod tests {
         assert!(set("@systemd/mount").contains("mount"));
         // A group that has groups in it.
         assert!(set("@systemd/system-service").contains("openat2"));
-        assert!(set("@appc.io/all").contains("read"));
+        assert!(
+            asked(SECCOMP_REMOVE_SET, json!({"set": ["@appc.io/all"]}))
+                .unwrap()
+                .all
+        );
+        assert!(set("@docker/default-blacklist").contains("io_uring_setup"));
+        assert!(!set("@docker/default-blacklist").contains("socket"));
         assert!(set("@appc.io/empty").is_empty());
     }
 
@@ -198,6 +220,8 @@ mod tests {
             error(json!({"set": ["read"], "errno": "EFOO"})),
             "os/linux/seccomp-retain-set: errno: \"EFOO\" is not the name of an error"
         );
+        let near = error(json!({"set": ["read"], "errno": "ENOSY"}));
+        assert!(near.ends_with("is ENOSYS meant?"), "{near}");
         assert!(error(json!({"set": ["read"], "errno": 1})).contains("errno: 1 must be the name"));
     }
 

@@ -2,14 +2,16 @@
 //! means is said here.
 //!
 //! The names of 2018 stand in images that are run today, by programs whose C library makes calls that did not exist
-//! then. So a whitelist is the old one and what today's default allows, and a blacklist is the old one and what
-//! today's default refuses.
+//! then. So a whitelist is the old one and what today's default allows, and a blacklist is the old one and every call
+//! that today's default does not allow to an app with the usual capabilities.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use caps::{Capability, CapsHashSet};
 use serde::Deserialize;
+
+use crate::isolate::capability;
 
 /// The data file.
 #[derive(Debug, Deserialize)]
@@ -31,6 +33,24 @@ pub(super) struct Default {
     /// Allowed with a capability, else refused.
     #[serde(rename = "forCapability")]
     pub(super) for_capability: BTreeMap<String, Vec<String>>,
+}
+
+/// Calls that the default filter allows, or not, by their arguments.
+const BY_ARGUMENTS: [&str; 2] = ["personality", "socket"];
+
+impl Default {
+    /// What an app with the usual capabilities is not allowed.
+    fn not_allowed(&self) -> Vec<String> {
+        let usual = capability::DEFAULT.map(|capability| capability.to_string());
+        let granted = usual
+            .iter()
+            .filter_map(|capability| self.for_capability.get(capability))
+            .flatten();
+        let allowed: BTreeSet<_> = self.allow.iter().chain(granted).collect();
+        known()
+            .filter(|name| !allowed.contains(name) && !BY_ARGUMENTS.contains(&name.as_str()))
+            .collect()
+    }
 }
 
 /// The filter of the pod as a whole, its systemd included. Every other call fails with EPERM. It has `bpf(2)`, which
@@ -96,13 +116,12 @@ pub(super) fn pod() -> &'static Pod {
 pub(super) fn named(name: &str) -> Option<BTreeSet<String>> {
     let join = |old: &[String], new: &[String]| Some(old.iter().chain(new).cloned().collect());
     match name {
-        "@appc.io/all" => Some(known().collect()),
         "@appc.io/empty" => Some(BTreeSet::new()),
         "@docker/default-whitelist" | "@rkt/default-whitelist" => {
             join(&DATA.docker2018.whitelist, &DATA.default.allow)
         }
         "@docker/default-blacklist" | "@rkt/default-blacklist" => {
-            join(&DATA.docker2018.blacklist, &DATA.default.refuse)
+            join(&DATA.docker2018.blacklist, &DATA.default.not_allowed())
         }
         _ => group(name.strip_prefix("@systemd/")?),
     }
@@ -190,12 +209,8 @@ mod tests {
             "futex",
             "set_robust_list",
             "copy_file_range",
-            "io_uring_setup",
         ] {
-            assert!(
-                default().allow.iter().any(|name| name == call) || call == "io_uring_setup",
-                "{call}"
-            );
+            assert!(default().allow.iter().any(|name| name == call), "{call}");
         }
     }
 }

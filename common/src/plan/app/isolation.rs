@@ -114,6 +114,13 @@ fn filter(
     if inputs.options.disable_seccomp {
         return Ok(None);
     }
+    if inputs.options.disable_capabilities {
+        return seccomp::compile(
+            request.as_ref(),
+            &capability::all(inputs.facts.last_capability),
+        )
+        .map(Some);
+    }
     if request.is_none() && *bounding == CapsHashSet::from(capability::DEFAULT) {
         let program = inputs.existing.default_filter.clone();
         return Ok(Some(Compiled {
