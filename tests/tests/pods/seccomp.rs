@@ -17,6 +17,8 @@ tests::cases!("seccomp":
     of_an_ordinary_user_without_no_new_privileges,
     with_no_new_privileges,
     executing_stays_possible_and_is_told,
+    everything,
+    nothing_of_ours_meets_the_filter,
     wrong_requests,
 );
 
@@ -186,11 +188,48 @@ fn executing_stays_possible_and_is_told() -> Result<()> {
         );
         let finished = fixture.pod([app]).run()?.expect(0)?;
         ensure!(
-            finished
-                .stderr
-                .contains("os/linux/seccomp-remove-set is modified: execve stays allowed"),
+            finished.stderr.contains(
+                "os/linux/seccomp-remove-set is modified: execve stays allowed, which executes"
+            ),
             "{finished}"
         );
+        Ok(())
+    })
+}
+
+fn everything() -> Result<()> {
+    let set = json!({ "set": ["@appc.io/all"], "errno": "EXDEV" });
+    // No list has this number.
+    let app = isolator(call(&[100_000]), "os/linux/seccomp-retain-set", set.clone());
+    assert_eq!(answers(app, &[])?, ["ENOSYS"]);
+    with(|fixture| {
+        // Not even the C library's start is possible then: the program was executed, and ended by that.
+        let app = isolator(call(&[100_000]), "os/linux/seccomp-remove-set", set.clone());
+        let finished = fixture.pod([app]).run()?;
+        ensure!(
+            finished
+                .stderr
+                .contains("is modified: execve stays allowed")
+                && !finished.stdout.contains("call"),
+            "{finished}"
+        );
+        Ok(())
+    })
+}
+
+/// What the C library of a static program calls before its `main`, and to end it: between the filter and the program's
+/// first instruction there must be no call of another program.
+fn nothing_of_ours_meets_the_filter() -> Result<()> {
+    let set = "arch_prctl brk exit_group getrandom mmap mprotect munmap newfstatat prlimit64 readlink readlinkat rseq \
+        set_robust_list set_tid_address uname poll write";
+    let set: Vec<_> = set.split_whitespace().collect();
+    with(|fixture| {
+        let app = isolator(
+            App::probe("a", ["exit", "3"]),
+            "os/linux/seccomp-retain-set",
+            json!({ "set": set }),
+        );
+        fixture.pod([app]).run()?.expect(3)?;
         Ok(())
     })
 }
