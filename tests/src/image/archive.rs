@@ -40,9 +40,25 @@ pub(super) fn archive(entries: &[Entry]) -> Result<Vec<u8>> {
         );
         name[..entry.path.len()].copy_from_slice(entry.path.as_bytes());
         header.set_cksum();
+        if entry.capabilities != 0 {
+            let name = "SCHILY.xattr.security.capability";
+            builder.append_pax_extensions([(
+                name,
+                file_capabilities(entry.capabilities).as_slice(),
+            )])?;
+        }
         builder.append(&header, content)?;
     }
     Ok(builder.into_inner()?)
+}
+
+/// `struct vfs_cap_data` of the kernel: version 2, effective; then permitted and inheritable, low and high halves apart.
+fn file_capabilities(set: u64) -> Vec<u8> {
+    const VERSION_2_EFFECTIVE: u32 = 0x0200_0001;
+    let (low, high) = (set & u64::from(u32::MAX), set >> 32);
+    let halves = [low, 0, high, 0].map(|half| u32::try_from(half).expect("a half"));
+    let words = [VERSION_2_EFFECTIVE].into_iter().chain(halves);
+    words.flat_map(u32::to_le_bytes).collect()
 }
 
 pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {

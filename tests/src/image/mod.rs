@@ -15,6 +15,7 @@ pub struct Entry {
     kind: Kind,
     mode: u32,
     owner: (u32, u32),
+    capabilities: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub fn dir(path: &str, mode: u32) -> Entry {
         kind: Kind::Dir,
         mode,
         owner: (0, 0),
+        capabilities: 0,
     }
 }
 
@@ -42,6 +44,7 @@ pub fn file(path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Entry {
         kind: Kind::File(content.into()),
         mode,
         owner: (0, 0),
+        capabilities: 0,
     }
 }
 
@@ -52,6 +55,7 @@ pub fn symlink(path: &str, target: &str) -> Entry {
         kind: Kind::Symlink(target.into()),
         mode: 0o777,
         owner: (0, 0),
+        capabilities: 0,
     }
 }
 
@@ -62,6 +66,7 @@ pub fn hardlink(path: &str, target: &str) -> Entry {
         kind: Kind::Hardlink(target.into()),
         mode: 0o644,
         owner: (0, 0),
+        capabilities: 0,
     }
 }
 
@@ -69,6 +74,12 @@ impl Entry {
     /// Gives it to somebody else than root.
     pub fn owned(mut self, uid: u32, gid: u32) -> Self {
         self.owner = (uid, gid);
+        self
+    }
+
+    /// Gives who executes it capabilities, as `setcap CAP,…=ep` does.
+    pub fn capabilities(mut self, set: u64) -> Self {
+        self.capabilities = set;
         self
     }
 }

@@ -12,6 +12,8 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 pub enum Press {
     /// `mknod PATH c|b MAJOR MINOR`: make a device node and open it; prints `PATH: made, opened`, or the errors' numbers.
     Mknod(PathBuf, FileType, u32, u32),
+    /// `leave-chroot DIRECTORY`: the classic way out of a chroot; prints the names in the root that it led to.
+    LeaveChroot(PathBuf),
     /// `allocate MEGABYTES`: have as much memory for a moment.
     Allocate(usize),
     /// `spin MILLISECONDS`: compute for as long as the clock says; prints `spun N`, the processor's milliseconds.
@@ -31,6 +33,7 @@ impl Press {
                 };
                 Self::Mknod(path.into(), kind, major.parse()?, minor.parse()?)
             }
+            ["leave-chroot", jail] => Self::LeaveChroot(jail.into()),
             ["allocate", megabytes] => Self::Allocate(megabytes.parse().context("megabytes")?),
             ["spin", time] => Self::Spin(time.parse().context("milliseconds")?),
             ["threads", count] => Self::Threads(count.parse().context("number of threads")?),
@@ -51,6 +54,17 @@ impl Press {
                     Err(err) => err.raw_os_error().unwrap_or_default().to_string(),
                 };
                 format!("{}: {made}, {opened}", path.display())
+            }
+            Self::LeaveChroot(jail) => {
+                // The working directory stays outside of the new root, so that no ".." stops there.
+                std::os::unix::fs::chroot(jail).context("chroot")?;
+                std::env::set_current_dir("../".repeat(100)).context("chdir")?;
+                std::os::unix::fs::chroot(".").context("chroot .")?;
+                let entries = std::fs::read_dir("/")?;
+                let names: std::io::Result<Vec<_>> = entries
+                    .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                    .collect();
+                names?.join("\n")
             }
             Self::Allocate(megabytes) => {
                 // Not zeroes, which the kernel would not need pages for.

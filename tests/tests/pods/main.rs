@@ -2,6 +2,7 @@
 
 mod archives;
 mod arguments;
+mod bad_input;
 mod capabilities;
 mod commands;
 mod common;
@@ -17,8 +18,11 @@ mod hostile;
 mod identity;
 mod images;
 mod isolators;
+mod lsm;
 mod missing;
 mod mounts;
+mod paths;
+mod privileges;
 mod refusals;
 mod resources;
 mod seccomp;
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     let cases = [
         archives::cases(),
         arguments::cases(),
+        bad_input::cases(),
         capabilities::cases(),
         commands::cases(),
         console::cases(),
@@ -47,8 +52,11 @@ fn main() -> ExitCode {
         identity::cases(),
         images::cases(),
         isolators::cases(),
+        lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        paths::cases(),
+        privileges::cases(),
         refusals::cases(),
         resources::cases(),
         seccomp::cases(),
