@@ -36,11 +36,7 @@ fn nothing_left(fixture: &Fixture) -> Result<()> {
 
 fn later_options_of_apps() -> Result<()> {
     with(|fixture| {
-        for option in [
-            "--stdin=stream",
-            "--stdout=tty",
-            "--stderr=stream",
-        ] {
+        for option in ["--stdin=stream", "--stdout=tty", "--stderr=stream"] {
             let name = option.split('=').next().unwrap_or_default();
             let finished = fixture
                 .pod([App::probe("a", ["exit", "0"]).option(option)])
