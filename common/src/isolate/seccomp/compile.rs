@@ -14,6 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::sets;
 use super::{Mode, Request};
+use crate::isolate::capability;
 
 /// The call that executes the app's program, when the filter is in force already: so no filter can forbid it.
 const EXECUTE: &str = "execve";
@@ -36,7 +37,7 @@ pub struct Compiled {
 /// Compiles what was asked for, or the default filter, in which some calls depend on the app's capabilities.
 pub fn compile(request: Option<&Request>, capabilities: &CapsHashSet) -> Result<Compiled> {
     let (context, notes) = match request {
-        Some(request) => (requested(request)?, notes(request)),
+        Some(request) => (requested(request)?, notes(request, capabilities)),
         None => (
             default(capabilities).context("make the default filter")?,
             Vec::new(),
@@ -51,9 +52,17 @@ pub fn compile(request: Option<&Request>, capabilities: &CapsHashSet) -> Result<
 /// Compiles the filter of a pod as a whole, its systemd included: it does what nspawn's own would do, which nspawn
 /// takes 50 ms to make for each pod.
 pub fn compile_pod(capabilities: &CapsHashSet) -> Result<Vec<u8>> {
-    let mut context = context(ScmpAction::Errno(libc::EPERM))?;
+    // A call that no list here has is answered as if the kernel did not have it, so that programs fall back.
+    let mut context = context(ScmpAction::Errno(libc::ENOSYS))?;
     let mut calls = sets::pod().allowed(capabilities);
     calls.remove("socket");
+    let refused = sets::known().filter(|call| call != "socket" && !calls.contains(call));
+    let refused: Vec<_> = refused.collect();
+    add(
+        &mut context,
+        ScmpAction::Errno(libc::EPERM),
+        refused.iter().map(String::as_str),
+    )?;
     add(
         &mut context,
         ScmpAction::Allow,
@@ -103,7 +112,7 @@ fn requested(request: &Request) -> Result<ScmpFilterContext> {
     Ok(context)
 }
 
-fn notes(request: &Request) -> Vec<String> {
+fn notes(request: &Request, capabilities: &CapsHashSet) -> Vec<String> {
     let mut notes = Vec::new();
     let named = request.all || request.names.contains(EXECUTE);
     if named == (request.mode == Mode::Remove) {
@@ -112,26 +121,34 @@ fn notes(request: &Request) -> Vec<String> {
         ));
     }
     // libseccomp has negative numbers for the calls of other architectures.
-    let foreign =
-        |name: &&String| ScmpSyscall::from_name(name).is_ok_and(|call| i32::from(call) < 0);
-    let foreign: Vec<_> = request
-        .names
-        .iter()
-        .filter(foreign)
-        .map(String::as_str)
-        .collect();
-    match foreign.len() {
-        0 => {}
-        1..=10 => notes.push(format!(
-            "no system calls of this architecture: {}",
-            foreign.join(", ")
-        )),
-        many => notes.push(format!(
-            "{many} are no system calls of this architecture, {} and others",
-            foreign[0]
-        )),
+    let foreign = |name: &str| ScmpSyscall::from_name(name).is_ok_and(|call| i32::from(call) < 0);
+    notes.extend(listed(
+        "no system calls of this architecture",
+        request.names.iter().filter(|name| foreign(name)),
+    ));
+    if request.mode == Mode::Retain {
+        let of_pod = sets::pod().allowed(&capability::of_pod(capabilities));
+        let refused = request
+            .names
+            .iter()
+            .filter(|name| !foreign(name) && !of_pod.contains(*name));
+        notes.extend(listed("refused to every app of the pod", refused));
     }
     notes
+}
+
+/// A note about some calls, the first of which it names; `None` when there are none.
+fn listed<'a>(what: &str, calls: impl Iterator<Item = &'a String>) -> Option<String> {
+    let calls: Vec<_> = calls.map(String::as_str).collect();
+    match calls.len() {
+        0 => None,
+        1..=10 => Some(format!("{what}: {}", calls.join(", "))),
+        many => Some(format!(
+            "{what}: {} and {} more",
+            calls[..10].join(", "),
+            many - 10
+        )),
+    }
 }
 
 /// The default filter: the calls in the list, others as the capabilities allow.

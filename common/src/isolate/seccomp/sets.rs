@@ -53,7 +53,7 @@ impl Default {
     }
 }
 
-/// The filter of the pod as a whole, its systemd included. Every other call fails with EPERM. It has `bpf(2)`, which
+/// The filter of the pod as a whole, its systemd included. It has `bpf(2)`, which
 /// nspawn's has not: the rules for devices are BPF programs on unified hosts, and systemd loads them. What apps may call is
 /// for their own filters, and their capabilities, to say.
 #[derive(Debug, Deserialize)]
