@@ -72,7 +72,9 @@ pub(crate) fn insecure(text: &str) -> Result<Insecure> {
                     seccomp: true,
                 };
             }
-            _ => bail!("{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all, all-run)"),
+            _ => bail!(
+                "{word:?}: unknown (known: none, image, capabilities, paths, seccomp, all, all-run)"
+            ),
         }
     }
     Ok(insecure)

@@ -53,10 +53,7 @@ mod tests {
         assert_eq!(retain.value, expected);
         let remove = seccomp("mode=remove,@docker/default-blacklist").unwrap();
         assert_eq!(remove.name.as_str(), SECCOMP_REMOVE_SET);
-        assert_eq!(
-            remove.value,
-            json!({"set": ["@docker/default-blacklist"]})
-        );
+        assert_eq!(remove.value, json!({"set": ["@docker/default-blacklist"]}));
         for (text, expected) in [
             ("read", "mode: must be given, retain or remove"),
             ("mode=keep,read", "mode \"keep\": must be retain or remove"),
