@@ -1,7 +1,11 @@
 //! Pod and image manifests as other stage0s write them.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use tests::driver::{AppSpec, PodSpec};
 
 use crate::common::{both, out, seeing, seen, spec};
@@ -13,6 +17,7 @@ tests::cases!("manifest":
     read_only_root,
     two_apps_of_one_image,
     broken_ones_are_explained,
+    what_is_refused_makes_nothing,
 );
 
 fn app_section_of_the_image_applies() -> Result<()> {
@@ -124,6 +129,81 @@ fn broken_ones_are_explained() -> Result<()> {
             std::fs::write(pod.dir().join("pod"), manifest)?;
             pod.run(&["--net=none"])?
                 .expect_refusal(&["init: ", part])?;
+        }
+        Ok(())
+    })
+}
+
+/// All files of a directory, by path, with their sizes and times.
+fn listing(dir: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let entry = entry?;
+            let metadata = entry.path().symlink_metadata()?;
+            if metadata.is_dir() {
+                dirs.push(entry.path());
+            }
+            let (size, time) = (metadata.size(), metadata.mtime());
+            found.insert(format!("{} {size} {time}", entry.path().display()));
+        }
+    }
+    Ok(found)
+}
+
+/// A line that names the field, and the pod directory and mounts as before; so there are no cgroups either, whose place init
+/// writes there before it makes them.
+fn what_is_refused_makes_nothing() -> Result<()> {
+    let isolator =
+        |name: &str, value: Value| ("isolators", json!([{ "name": name, "value": value }]));
+    let set = |names: &[&str]| json!({ "set": names });
+    tests::driver::with(|driver| {
+        for ((field, value), part) in [
+            (("exec", json!([])), "apps[0].app.exec"),
+            (("user", json!("nobody-knows")), "/etc/passwd"),
+            (
+                ("workingDirectory", json!("x")),
+                "apps[0].app.workingDirectory",
+            ),
+            (
+                isolator("os/linux/capabilities-retain-set", set(&["CAP_NET_ADMON"])),
+                "CAP_NET_ADMIN",
+            ),
+            (
+                isolator("os/linux/seccomp-retain-set", set(&["raed"])),
+                "seccomp-retain-set",
+            ),
+            (
+                isolator("os/linux/no-new-privileges", json!(1)),
+                "no-new-privileges",
+            ),
+            (
+                isolator("os/linux/selinux-context", json!({})),
+                "selinux-context",
+            ),
+            (
+                isolator("os/linux/apparmor-profile", json!({})),
+                "apparmor-profile",
+            ),
+            (
+                isolator("resource/memory", json!({ "limit": "1MB" })),
+                "resource/memory",
+            ),
+        ] {
+            let mut app = seeing("a");
+            app.app.as_mut().context("an app section")?[field] = value;
+            let pod = driver.pod_in_run(spec(driver, false, [app])?)?;
+            let mounts = || std::fs::read_to_string("/proc/self/mountinfo");
+            let before = listing(&pod.dir())?;
+            let finished = pod
+                .run(&["--net=none"])?
+                .expect_refusal(&["init: ", part])?;
+            assert_eq!(finished.stderr.lines().count(), 1, "{finished}");
+            let made: Vec<_> = listing(&pod.dir())?.difference(&before).cloned().collect();
+            ensure!(made.is_empty(), "{part}: {made:#?}");
+            let own = pod.dir().display().to_string();
+            ensure!(!mounts()?.contains(&own), "{part}: mounts are left");
         }
         Ok(())
     })
