@@ -152,8 +152,8 @@ fn listing(dir: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// A line that names the field, and the pod directory and mounts as before; so there are no cgroups either, whose place init
-/// writes there before it makes them.
+/// A line that names the field, and the pod directory and mounts as before; so there are no cgroups either, whose
+/// place init writes there before it makes them.
 fn what_is_refused_makes_nothing() -> Result<()> {
     let isolator =
         |name: &str, value: Value| ("isolators", json!([{ "name": name, "value": value }]));
