@@ -21,14 +21,18 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use common::apply::write_whole;
 use common::env::Environment;
-use common::flags;
+use common::flags::{self, Flag, switch};
 use common::pod::StageRoot;
 use common::spec::AppSpec;
 use common::status::{AppStatus, IsolatorReport};
 
 use crate::print_help;
 
-const USAGE: &str = "prepare-app APP -- PROGRAM [ARGS]";
+const FLAGS: [Flag; 1] = [switch(
+    "hook",
+    "PROGRAM is an event handler: this is not the app's start",
+)];
+const USAGE: &str = "prepare-app [--hook] APP -- PROGRAM [ARGS]";
 const ABOUT: &str = "Executes PROGRAM as the app APP of this pod. Started by the app's unit.";
 
 /// What systemd reports of a process that could not change its directory (`EXIT_CHDIR`, systemd.exec(5)).
@@ -38,9 +42,9 @@ const EXIT_EXEC: u8 = 203;
 
 /// Runs the program. Returns only when the app could not be executed.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
-    let flags = flags::parse(&[], args)?;
+    let flags = flags::parse(&FLAGS, args)?;
     let (app, program) = match flags.rest.as_slice() {
-        _ if flags.help => return print_help(&flags::help(USAGE, ABOUT, &[])),
+        _ if flags.help => return print_help(&flags::help(USAGE, ABOUT, &FLAGS)),
         [app, dashes, program @ ..] if dashes == "--" && !program.is_empty() => (app, program),
         _ => anyhow::bail!("needs an app, -- and a program, see --help"),
     };
@@ -63,9 +67,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let filter = filter.transpose()?;
     // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
-    let isolators = isolators::settle(app, &spec)?;
-    note_start(&root, app, &isolators)?;
-    isolators::check(&spec, &isolators)?;
+    if !flags.is_set("hook") {
+        let isolators = isolators::settle(app, &spec)?;
+        note_start(&root, app, &isolators)?;
+        isolators::check(&spec, &isolators)?;
+    }
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
     spec.confinement
         .take_identity()

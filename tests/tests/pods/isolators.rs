@@ -1,4 +1,4 @@
-//! Isolators, hooks and the like that come later: reported, never silently dropped.
+//! Isolators and the like that come later: reported, never silently dropped.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -8,7 +8,6 @@ tests::cases!("isolators":
     of_the_image_are_reported,
     unknown_ones_are_reported,
     pod_ones_are_reported,
-    event_handlers_are_reported,
     socket_activation_is_reported,
 );
 
@@ -81,20 +80,6 @@ fn not_yet(stderr: &str, name: &str) -> Result<()> {
         .any(|line| line.contains(name) && line.contains("yet"));
     ensure!(told, "{name} is dropped silently:\n{stderr}");
     Ok(())
-}
-
-fn event_handlers_are_reported() -> Result<()> {
-    with(|fixture| {
-        let handlers = json!([
-            { "name": "pre-start", "exec": ["/probe", "exit", "1"] },
-            { "name": "post-stop", "exec": ["/probe", "exit", "1"] },
-        ]);
-        let app =
-            App::seeing("a", [] as [&str; 0]).change(|image| image.app("eventHandlers", handlers));
-        let finished = fixture.pod([app]).run()?.expect(0)?;
-        not_yet(&finished.stderr, "pre-start")?;
-        not_yet(&finished.stderr, "post-stop")
-    })
 }
 
 fn socket_activation_is_reported() -> Result<()> {

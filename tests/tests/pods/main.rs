@@ -14,6 +14,7 @@ mod ending;
 mod environment;
 mod exit;
 mod filesystem;
+mod hooks;
 mod hostile;
 mod identity;
 mod images;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         environment::cases(),
         exit::cases(),
         filesystem::cases(),
+        hooks::cases(),
         hostile::cases(),
         identity::cases(),
         images::cases(),

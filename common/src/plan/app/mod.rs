@@ -90,9 +90,7 @@ fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment
 /// What the app asks for and does not get.
 fn not_done(app: &PodApp) -> Vec<String> {
     let name = app.name();
-    let handlers = app.app.event_handlers.iter();
-    let handlers = handlers.map(|h| format!("app {name}: event handler {} is not run yet", h.name));
     let ports = app.app.ports.iter().filter(|p| p.socket_activated);
     let ports = ports.map(|p| format!("app {name}: port {} is not socket-activated yet", p.name));
-    handlers.chain(ports).collect()
+    ports.collect()
 }

@@ -37,9 +37,20 @@ pub(super) fn unit(
         .set_some("FailureAction", immutable.then_some("exit"))
         .section("Service")
         .set("Type", "exec")
+        // A slow handler must not be killed for it (rkt#1547); the program itself starts at once.
+        .set_some(
+            "TimeoutStartSec",
+            handler(app, "pre-start").and(Some("infinity")),
+        )
+        .set_some("ExecStartPre", handler(app, "pre-start"))
         .set(
             "ExecStart",
             format!(":!/prepare-app {name} -- {}", escape::words(&app.app.exec)),
+        )
+        // "-": how the app ended is what counts, and the reaper comes after in any case.
+        .set_some(
+            "ExecStopPost",
+            handler(app, "post-stop").map(|command| format!("-{command}")),
         )
         .set("ExecStopPost", format!("+/reaper {name}"))
         .set("User", app.identity.uid.to_string())
@@ -63,6 +74,17 @@ pub(super) fn unit(
     directives
         .iter()
         .fold(unit, |unit, (key, value)| unit.set(key, value))
+}
+
+/// The command of an event handler: with the app's root, environment, user and confinement.
+fn handler(app: &PodApp, event: &str) -> Option<String> {
+    let handler = app
+        .app
+        .event_handlers
+        .iter()
+        .find(|handler| handler.name == event)?;
+    let words = escape::words(&handler.exec);
+    Some(format!(":!/prepare-app --hook {} -- {words}", app.name()))
 }
 
 fn output(stream: Stream) -> &'static str {
