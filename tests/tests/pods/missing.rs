@@ -117,7 +117,7 @@ fn program_is_not_executable() -> Result<()> {
 
 fn refuses_working_directory(entries: impl IntoIterator<Item = Entry>, reason: &str) -> Result<()> {
     with(|fixture| {
-        let app = App::seeing("a", [] as [&str; 0]).option("--working-dir=/work/here");
+        let app = App::seeing("a", [] as [&str; 0]).option("--working-dir=/nowhere/here");
         let finished = fixture
             .pod([app.change(|image| image.with(entries))])
             .run()?;
@@ -128,7 +128,7 @@ fn refuses_working_directory(entries: impl IntoIterator<Item = Entry>, reason: &
         let explained = finished
             .stdout
             .lines()
-            .any(|line| line.contains("/work/here") && line.contains(reason));
+            .any(|line| line.contains("/nowhere/here") && line.contains(reason));
         ensure!(
             explained,
             "no line with the path and {reason:?} on the console of {finished}"

@@ -5,6 +5,11 @@
 //! read back. Limits of block devices are written here for apps too: systemd takes a device by the path of its node,
 //! and in a pod there is none.
 
+mod knob;
+mod report;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +20,9 @@ use crate::appc::isolator::{
 };
 use crate::cgroup::{Hierarchies, Hierarchy};
 use crate::isolate::resource::Resources;
-use crate::status::{IsolatorReport, Outcome};
+use crate::status::IsolatorReport;
+use knob::{Knob, throttle};
+use report::{Part, compare, report};
 
 /// The kernel takes no quota below a millisecond, and none of a period above a second (cgroup-v2.rst, `cpu.max`).
 const MIN_QUOTA: u64 = 1_000;
@@ -33,20 +40,6 @@ pub struct Limits<'a> {
     path: Option<&'a Path>,
     /// The block device of the app's storage, `MAJOR:MINOR`.
     storage: Option<&'a str>,
-}
-
-/// A file of a controller.
-#[derive(Debug)]
-struct Knob {
-    path: PathBuf,
-    unified: bool,
-}
-
-/// What became of one part of an isolator.
-enum Part {
-    Exact,
-    Other(String),
-    Lost(String),
 }
 
 impl<'a> Limits<'a> {
@@ -258,64 +251,6 @@ impl<'a> Limits<'a> {
     }
 }
 
-impl Knob {
-    fn text(&self) -> Option<String> {
-        let text = fs::read_to_string(&self.path).ok()?;
-        Some(text.trim().to_owned())
-    }
-
-    /// `None` for "max" and v1's -1 as well.
-    fn number(&self) -> Option<u64> {
-        self.text()?.parse().ok()
-    }
-
-    /// A number of a device: the second word of its line, or in `io.max` the value of `key`.
-    fn of_device(&self, device: &str, key: &str) -> Option<u64> {
-        let text = self.text()?;
-        let mut words = text.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some(device)).then_some(words)
-        })?;
-        if self.unified {
-            words.find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
-        } else {
-            words.next()?.parse().ok()
-        }
-    }
-}
-
-fn throttle(verb: &str, unit: &str) -> String {
-    format!("blkio.throttle.{verb}_{unit}_device")
-}
-
-fn compare(found: Option<u64>, asked: u64, what: &str) -> Part {
-    match found {
-        Some(found) if found == asked => Part::Exact,
-        Some(found) => Part::Other(format!("{found} {what}, not {asked}")),
-        None => Part::Lost("the kernel has no such limit for its cgroup".into()),
-    }
-}
-
-fn report(name: &str, parts: Vec<Part>) -> IsolatorReport {
-    let lost = parts.iter().all(|part| matches!(part, Part::Lost(_)));
-    let told: Vec<_> = parts
-        .into_iter()
-        .filter_map(|part| match part {
-            Part::Exact => None,
-            Part::Other(how) | Part::Lost(how) => Some(how),
-        })
-        .collect();
-    IsolatorReport {
-        name: name.to_owned(),
-        outcome: match told.is_empty() {
-            true => Outcome::Enforced,
-            false if lost => Outcome::Ignored,
-            false => Outcome::Modified,
-        },
-        detail: (!told.is_empty()).then(|| told.join("; ")),
-    }
-}
-
 /// What became of the OOM score of this process, whose `/proc` is at `proc`.
 pub fn oom_score_report(proc: &Path, asked: i32) -> Result<IsolatorReport> {
     let path = proc.join("self/oom_score_adj");
@@ -344,158 +279,4 @@ pub fn storage(dir: &Path, sys: &Path) -> Option<String> {
     };
     let numbers = fs::read_to_string(whole.join("dev")).ok()?;
     Some(numbers.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cgroup(dir: &Path, controllers: &[&str]) -> Hierarchies {
-        Hierarchies(vec![Hierarchy {
-            mount_point: dir.to_owned(),
-            mounted: "/".into(),
-            controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
-            own: "/".into(),
-        }])
-    }
-
-    fn asked() -> Resources {
-        Resources {
-            cpu_limit: Some(7),
-            cpu_shares: Some(1024),
-            memory_limit: Some(8192),
-            memory_request: Some(4096),
-            pids_max: Some(5),
-            block_bandwidth: Some(1_000_000),
-            block_iops: Some(10),
-            ..Resources::default()
-        }
-    }
-
-    fn outcomes(files: &[(&str, &str)], controllers: &[&str]) -> Vec<(String, Outcome)> {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            fs::write(dir.path().join(name), content).unwrap();
-        }
-        let hierarchies = cgroup(dir.path(), controllers);
-        let limits = Limits::own(&hierarchies, Some("8:0"));
-        let reports = limits.reports(&asked());
-        reports.into_iter().map(|r| (r.name, r.outcome)).collect()
-    }
-
-    fn named(outcomes: &[Outcome; 6]) -> Vec<(String, Outcome)> {
-        let names = [
-            CPU,
-            CPU_SHARES,
-            MEMORY,
-            PIDS_MAX,
-            BLOCK_BANDWIDTH,
-            BLOCK_IOPS,
-        ];
-        names
-            .iter()
-            .map(|n| (*n).to_owned())
-            .zip(outcomes.iter().copied())
-            .collect()
-    }
-
-    #[test]
-    fn unified() {
-        use Outcome::{Enforced, Ignored, Modified};
-        let files = [
-            ("cpu.max", "1000 142858\n"),
-            ("cpu.weight", "100\n"),
-            ("memory.max", "8192\n"),
-            ("memory.low", "4096\n"),
-            ("pids.max", "5\n"),
-            (
-                "io.max",
-                "8:16 rbps=1 wbps=1\n8:0 rbps=1000000 wbps=1000000 riops=10 wiops=9\n",
-            ),
-        ];
-        let found = outcomes(&files, &[]);
-        assert_eq!(
-            found,
-            named(&[Enforced, Enforced, Enforced, Enforced, Enforced, Modified])
-        );
-        let files = [
-            ("cpu.max", "max 100000\n"),
-            ("cpu.weight", "40\n"),
-            ("memory.max", "max\n"),
-            ("memory.low", "4096\n"),
-            ("io.max", "\n"),
-        ];
-        let found = outcomes(&files, &[]);
-        assert_eq!(
-            found,
-            named(&[Ignored, Modified, Modified, Ignored, Ignored, Ignored])
-        );
-    }
-
-    #[test]
-    fn legacy() {
-        use Outcome::{Enforced, Ignored, Modified};
-        let all = ["cpu", "memory", "pids", "blkio"];
-        let files = [
-            ("cpu.cfs_quota_us", "1000\n"),
-            ("cpu.cfs_period_us", "142858\n"),
-            ("cpu.shares", "1024\n"),
-            ("memory.limit_in_bytes", "8192\n"),
-            ("pids.max", "5\n"),
-            ("blkio.throttle.read_bps_device", "8:0 1000000\n"),
-            ("blkio.throttle.write_bps_device", "8:0 1000000\n"),
-            ("blkio.throttle.read_iops_device", "8:0 10\n"),
-            ("blkio.throttle.write_iops_device", ""),
-        ];
-        let found = outcomes(&files, &all);
-        assert_eq!(
-            found,
-            named(&[Enforced, Enforced, Modified, Enforced, Enforced, Ignored])
-        );
-        let files = [
-            ("cpu.cfs_quota_us", "-1\n"),
-            ("cpu.cfs_period_us", "100000\n"),
-            ("memory.limit_in_bytes", "9223372036854771712\n"),
-            ("pids.max", "max\n"),
-        ];
-        let found = outcomes(&files, &all);
-        assert_eq!(found, named(&[Ignored; 6]));
-    }
-
-    #[test]
-    fn set_and_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [
-            "cpu.max",
-            "cpu.weight",
-            "memory.max",
-            "memory.low",
-            "pids.max",
-            "io.max",
-        ] {
-            fs::write(dir.path().join(name), "").unwrap();
-        }
-        let hierarchies = cgroup(dir.path(), &[]);
-        let limits = Limits::of_pod(&hierarchies, Path::new("/"), Some("8:0"));
-        let resources = Resources {
-            // A plain file keeps the last line only, unlike the kernel's.
-            block_iops: None,
-            ..asked()
-        };
-        limits.set(&resources);
-        let reports = limits.reports(&resources);
-        assert!(
-            reports.iter().all(|r| r.outcome == Outcome::Enforced),
-            "{reports:?}"
-        );
-        let tiny = Resources {
-            cpu_limit: Some(1),
-            ..Resources::default()
-        };
-        limits.set(&tiny);
-        assert_eq!(
-            fs::read_to_string(dir.path().join("cpu.max")).unwrap(),
-            "1000 1000000"
-        );
-    }
 }
