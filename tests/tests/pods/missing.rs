@@ -117,7 +117,7 @@ fn program_is_not_executable() -> Result<()> {
 
 fn refuses_working_directory(entries: impl IntoIterator<Item = Entry>, reason: &str) -> Result<()> {
     with(|fixture| {
-        let app = App::seeing("a", [] as [&str; 0]).option("--working-dir=/nowhere/here");
+        let app = App::seeing("a", [] as [&str; 0]).option("--working-dir=/desk/here");
         let finished = fixture
             .pod([app.change(|image| image.with(entries))])
             .run()?;
@@ -128,7 +128,7 @@ fn refuses_working_directory(entries: impl IntoIterator<Item = Entry>, reason: &
         let explained = finished
             .stdout
             .lines()
-            .any(|line| line.contains("/nowhere/here") && line.contains(reason));
+            .any(|line| line.contains("/desk/here") && line.contains(reason));
         ensure!(
             explained,
             "no line with the path and {reason:?} on the console of {finished}"
@@ -144,7 +144,7 @@ fn working_directory() -> Result<()> {
 
 fn working_directory_is_a_file() -> Result<()> {
     refuses_working_directory(
-        [dir("work/", 0o755), file("work/here", 0o755, "")],
+        [dir("desk/", 0o755), file("desk/here", 0o755, "")],
         "Not a directory",
     )
 }

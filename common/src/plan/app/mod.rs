@@ -8,6 +8,7 @@ mod unit;
 use anyhow::{Result, bail};
 
 use super::{AppPlan, Inputs, Step, wanted_by_default};
+use crate::annotation::SUPPORTS_SYSTEMD_NOTIFY;
 use crate::env::Environment;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
@@ -92,5 +93,15 @@ fn not_done(app: &PodApp) -> Vec<String> {
     let name = app.name();
     let ports = app.app.ports.iter().filter(|p| p.socket_activated);
     let ports = ports.map(|p| format!("app {name}: port {} is not socket-activated yet", p.name));
-    ports.collect()
+    let notify = app.annotation(SUPPORTS_SYSTEMD_NOTIFY) == Some("true");
+    let notify = notify.then(|| format!("app {name}: is not waited for until it is ready yet"));
+    let annotations = app.runtime.annotations.iter().chain(&app.image.annotations);
+    let own = annotations.filter(|annotation| annotation.name.as_str().starts_with("stage1/"));
+    let own = own.map(|annotation| {
+        format!(
+            "app {name}: annotation {} has no effect yet",
+            annotation.name
+        )
+    });
+    ports.chain(notify).chain(own).collect()
 }
