@@ -3,6 +3,7 @@
 mod archives;
 mod arguments;
 mod bad_input;
+mod bad_isolators;
 mod capabilities;
 mod commands;
 mod common;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         archives::cases(),
         arguments::cases(),
         bad_input::cases(),
+        bad_isolators::cases(),
         capabilities::cases(),
         commands::cases(),
         console::cases(),
