@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::fixture::{App, Fixture, with};
 use tests::process::{BOUND, Running};
 
-use crate::common::{start_server, status};
+use crate::common::{process_of_pod, start_server, status};
 
 tests::cases!("death":
     of_the_supervisor,
@@ -78,14 +78,7 @@ fn of_pid_1() -> Result<()> {
 fn of_an_app() -> Result<()> {
     with(|fixture| {
         let (uuid, running) = start_server(fixture)?;
-        let processes = fs::read_dir("/proc")?.flatten().filter_map(|entry| {
-            let pid = entry.file_name().to_string_lossy().parse::<i32>().ok()?;
-            let cgroup = fs::read_to_string(entry.path().join("cgroup")).ok()?;
-            let command = fs::read_to_string(entry.path().join("comm")).ok()?;
-            (cgroup.contains(&uuid) && command.trim() == "probe").then_some(pid)
-        });
-        let pid = processes.last().context("no process of the app")?;
-        kill_process(Pid::from_raw(pid).context("a pid")?, Signal::KILL)?;
+        kill_process(process_of_pod(&uuid, "probe")?, Signal::KILL)?;
         running.finish()?.expect(137)?;
         assert_eq!(status(fixture, &uuid)?["app-server"], "137");
         Ok(())

@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod images;
 mod isolators;
+mod logs;
 mod lsm;
 mod missing;
 mod mounts;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         identity::cases(),
         images::cases(),
         isolators::cases(),
+        logs::cases(),
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
