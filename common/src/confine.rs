@@ -11,10 +11,15 @@
 //! 4. the context or profile of a security module for the program, then no_new_privs, each when asked for;
 //! 5. the filter last, so that it meets no system call but the one that executes the program (rkt#3074).
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
+
+/// The type of the proc file system, as statfs(2) gives it.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// What an app is confined to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,8 +121,18 @@ impl Confinement {
     }
 }
 
-/// Writes to a file of the proc file system at once, as the kernel wants it.
+/// Whether a file is on a proc file system.
+pub fn is_proc(file: impl AsFd) -> std::io::Result<bool> {
+    let magic = rustix::fs::fstatfs(file)?.f_type;
+    Ok(u64::try_from(magic).is_ok_and(|magic| magic == PROC_SUPER_MAGIC))
+}
+
+/// Writes to a file of the proc file system at once, as the kernel wants it. Another file at that path, which a volume
+/// could have brought there, would take the request and nothing would be confined.
 fn ask(path: &str, request: &str) -> std::io::Result<()> {
     let mut file = std::fs::File::options().write(true).open(path)?;
+    if !is_proc(&file)? {
+        return Err(std::io::Error::other("not a file of the kernel's"));
+    }
     std::io::Write::write_all(&mut file, request.as_bytes())
 }

@@ -12,6 +12,24 @@ use crate::appc::{AcName, App, MountPoint, PodManifest, RuntimeApp, Volume, Volu
 use crate::root::normal;
 use crate::spec::VolumeMount;
 
+/// Where no volume is mounted, nor below: what the App Container specification has there (OS-SPEC, Linux) is the
+/// kernel's, and this project trusts `/proc` when it confines an app.
+const RESERVED: [&str; 10] = [
+    "/proc",
+    "/dev/console",
+    "/dev/full",
+    "/dev/null",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/random",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+];
+
+/// What a volume of the host may replace, and an empty one may not.
+const NEVER_EMPTY: [&str; 2] = ["/dev", "/sys"];
+
 /// The mode of an empty volume that names none (appc specification, "volumes").
 const DEFAULT_MODE: u32 = 0o755;
 
@@ -102,7 +120,7 @@ fn app_mounts(
     let name = &app.runtime.name;
     let mut mounts = Vec::new();
     let mut add = |volume: PodVolume, path: &str, read_only: bool| {
-        let target = target(path)?;
+        let target = target(path, &volume)?;
         if mounts.iter().any(|m: &VolumeMount| m.target == target) {
             bail!("two volumes are mounted at {target}");
         }
@@ -160,13 +178,22 @@ fn app_mounts(
 }
 
 /// The path of a mount, normal.
-fn target(path: &str) -> Result<String> {
+fn target(path: &str, volume: &PodVolume) -> Result<String> {
     if !path.starts_with('/') {
         bail!("mount path {path:?} must be absolute");
     }
     let normal = normal(path);
     if normal == Path::new("/") {
         bail!("a volume cannot be mounted at the root of an app");
+    }
+    let reserved = RESERVED.iter().find(|path| normal.starts_with(path));
+    let emptied = NEVER_EMPTY
+        .iter()
+        .find(|path| normal == Path::new(path) && matches!(volume.source, Source::Empty { .. }));
+    if let Some(place) = reserved.or(emptied) {
+        bail!(
+            "no volume can be mounted at {path}: {place} of an app is the kernel's, mount it elsewhere"
+        );
     }
     normal
         .into_os_string()
@@ -319,6 +346,20 @@ mod tests {
             )
         };
         let mount = |path| json!({"volume": "v", "path": path});
+        for path in [
+            "/proc",
+            "/proc/sys/x",
+            "//dev/./null",
+            "/dev/pts/0",
+            "/dev",
+            "/sys/",
+        ] {
+            let error = error(json!([mount(path)]));
+            assert!(
+                error.starts_with(&format!("app a: no volume can be mounted at {path}: ")),
+                "{error}"
+            );
+        }
         assert_eq!(
             error(json!([mount("/a"), mount("/./a/")])),
             "app a: two volumes are mounted at /a"

@@ -7,7 +7,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use common::confine::is_proc;
 use common::pod::StageRoot;
 use common::root::Root;
 use common::spec::AppSpec;
@@ -64,7 +65,7 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
             source = read_only(source)
                 .with_context(|| format!("make the volume {} read-only", mount.volume))?;
         }
-        attach(&source, &app_root, Path::new(&mount.target))?;
+        attach_volume(&source, &app_root, Path::new(&mount.target))?;
     }
     if spec.read_only_root {
         mount_setattr(
@@ -129,16 +130,38 @@ pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd> {
 
 /// Attaches a detached mount at `target` in the app's root, making the target where it is missing.
 pub(super) fn attach(source: impl AsFd, root: &Root, target: &Path) -> Result<()> {
+    let point = mount_point(&source, root, target)?;
+    attach_at(source, point, target)
+}
+
+/// Attaches a volume, but not in `/proc`: the plan has refused paths below it, and a symlink of the image must not lead
+/// there either.
+fn attach_volume(source: impl AsFd, root: &Root, target: &Path) -> Result<()> {
+    let point = mount_point(&source, root, target)?;
+    let in_proc = is_proc(&point).with_context(|| format!("look at {}", target.display()))?;
+    ensure!(
+        !in_proc,
+        "no volume can be mounted at {}: a link of the image leads to /proc there",
+        target.display()
+    );
+    attach_at(source, point, target)
+}
+
+/// The place for a mount, made where it is missing.
+fn mount_point(source: impl AsFd, root: &Root, target: &Path) -> Result<OwnedFd> {
     let stat = fs::fstat(&source)
         .with_context(|| format!("look at what to mount at {}", target.display()))?;
-    let target_fd = if FileType::from_raw_mode(stat.st_mode).is_dir() {
+    let point = if FileType::from_raw_mode(stat.st_mode).is_dir() {
         root.make_dir(target)
     } else {
         root.make_file(target)
-    }
-    .with_context(|| format!("make the mount point {}", target.display()))?;
+    };
+    point.with_context(|| format!("make the mount point {}", target.display()))
+}
+
+fn attach_at(source: impl AsFd, point: OwnedFd, target: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(source, c"", target_fd, c"", flags)
+    move_mount(source, c"", point, c"", flags)
         .with_context(|| format!("mount at {}", target.display()))
 }
 

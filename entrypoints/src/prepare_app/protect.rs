@@ -1,8 +1,8 @@
 //! Protection of the kernel: the paths of `/proc` and `/sys` through which root of an app could change it or learn
 //! what is not the app's.
 //!
-//! The lists join what rkt protected, what systemd's `ProtectKernelTunables=` does and what the container runtimes of today mask (the defaults of podman in
-//! Debian 12, and of runc). A path that the kernel does not have is passed over.
+//! The lists join what rkt protected, what systemd's `ProtectKernelTunables=` does and what the container runtimes of
+//! today mask (the defaults of podman in Debian 12, and of runc). A path that the kernel does not have is passed over.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use super::mounts::{attach, clone_tree, new_mount, read_only};
 
 /// Seen as an empty directory or an empty file.
-const HIDDEN: [&str; 22] = [
+const HIDDEN: [&str; 23] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/config.gz",
@@ -29,6 +29,7 @@ const HIDDEN: [&str; 22] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/dev/block",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/fs/bpf",

@@ -1,32 +1,28 @@
 //! Paths of `/proc` and `/sys` that are hidden or read-only, and read-only roots with volumes on them.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use rustix::io::Errno;
 use tests::fixture::{App, with};
-use tests::image::dir;
+use tests::image::{dir, symlink};
 use tests::probe::{Outcome, Seen};
 
 tests::cases!("paths":
-    hidden,
-    read_only,
+    protected,
     unprotected_when_asked,
     nested_volumes_on_a_read_only_root,
     volumes_in_sys_are_seen,
+    no_volume_in_proc,
     nothing_is_invented,
 );
 
-/// Those that a kernel may lack, apart.
-const HIDDEN_FILES: [&str; 5] = [
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/timer_list",
+/// What this project protects besides what podman does. A kernel may lack some.
+const HIDDEN: [&str; 6] = [
     "/proc/kallsyms",
     "/proc/config.gz",
-];
-const HIDDEN_DIRS: [&str; 5] = [
-    "/proc/acpi",
-    "/proc/scsi",
-    "/sys/firmware",
+    "/sys/fs/bpf",
+    "/sys/kernel/security",
     "/sys/power",
     "/sys/module",
 ];
@@ -36,7 +32,16 @@ const READ_ONLY: [&str; 4] = [
     "/proc/sysrq-trigger",
     "/sys/kernel/uevent_helper",
 ];
-const USERS: [&str; 2] = ["0", "1234"];
+const USERS: [(&str, &str); 2] = [("root", "0"), ("other", "1234")];
+
+/// The paths that podman has under a word: `hidden` or `readOnly`.
+fn of_podman(word: &str) -> Result<Vec<String>> {
+    let lists: serde_json::Value =
+        serde_json::from_str(include_str!("../../data/podman-paths.json"))?;
+    Ok(serde_json::from_value(lists[word].clone())?)
+}
+
+const NONE: [&str; 0] = [];
 
 fn looks<'a>(verb: &'a str, paths: &[&'a str]) -> Vec<&'a str> {
     paths.iter().flat_map(|path| [verb, path]).collect()
@@ -46,45 +51,47 @@ fn is_missing(outcome: &Outcome) -> bool {
     *outcome == Outcome::Error(Errno::NOENT.raw_os_error())
 }
 
-fn hidden() -> Result<()> {
-    for user in USERS {
-        with(|fixture| {
-            let words = [
-                looks("--read", &HIDDEN_FILES),
-                looks("--list", &HIDDEN_DIRS),
-            ]
-            .concat();
-            let seen = fixture.see(App::seeing("a", words).option(format!("--user={user}")))?;
-            for path in HIDDEN_FILES {
-                let found = seen.look("read", path)?;
-                let empty = *found == Outcome::Text(String::new());
-                ensure!(empty || is_missing(found), "{path}: {found:?}");
+fn protected() -> Result<()> {
+    let hidden = of_podman("hidden")?;
+    let hidden: Vec<&str> = hidden.iter().map(String::as_str).chain(HIDDEN).collect();
+    let read_only = of_podman("readOnly")?;
+    let words = [
+        looks("--read", &hidden),
+        looks("--list", &hidden),
+        looks("--write", &READ_ONLY),
+    ]
+    .concat();
+    with(|fixture| {
+        let apps = USERS
+            .map(|(name, user)| App::seeing(name, words.clone()).option(format!("--user={user}")));
+        fixture.pod(apps).run()?.expect(0)?;
+        for (name, _) in USERS {
+            let seen = fixture.seen(name)?;
+            for path in &hidden {
+                expect_hidden(&seen, path)?;
             }
-            for path in HIDDEN_DIRS {
-                let found = seen.look("list", path)?;
-                let empty = *found == Outcome::Names(Vec::new());
-                ensure!(empty || is_missing(found), "{path}: {found:?}");
+            for path in READ_ONLY {
+                let found = seen.look("write", path)?;
+                ensure!(matches!(found, Outcome::Error(_)), "{path}: {found:?}");
             }
-            Ok(())
-        })?;
-    }
-    Ok(())
+            for path in read_only.iter().filter(|path| Path::new(path).exists()) {
+                let options = options(&seen, path);
+                ensure!(options.starts_with("ro"), "{path}: {options:?}");
+            }
+        }
+        Ok(())
+    })
 }
 
-fn read_only() -> Result<()> {
-    for user in USERS {
-        with(|fixture| {
-            let words = looks("--write", &READ_ONLY);
-            let seen = fixture.see(App::seeing("a", words).option(format!("--user={user}")))?;
-            for path in READ_ONLY {
-                ensure!(
-                    matches!(seen.look("write", path)?, Outcome::Error(_)),
-                    "{path} is writable for {user}"
-                );
-            }
-            Ok(())
-        })?;
-    }
+/// An empty file or an empty folder, or nothing.
+fn expect_hidden(seen: &Seen, path: &str) -> Result<()> {
+    let (read, list) = (seen.look("read", path)?, seen.look("list", path)?);
+    let no_file = *read == Outcome::Text(String::new());
+    let no_folder = *list == Outcome::Names(Vec::new());
+    ensure!(
+        no_file || no_folder || is_missing(read),
+        "{path}: {read:?}, {list:?}"
+    );
     Ok(())
 }
 
@@ -165,6 +172,31 @@ fn volumes_in_sys_are_seen() -> Result<()> {
             .expect(0)?;
         let seen = fixture.seen("a")?;
         ensure!(seen.names("/sys/module")? == ["own"], "{finished}");
+        Ok(())
+    })
+}
+
+fn no_volume_in_proc() -> Result<()> {
+    with(|fixture| {
+        for target in ["/proc", "/proc/sys", "/dev/null", "/dev", "/sys"] {
+            let app = App::seeing("a", NONE).option(format!("--mount=volume=v,target={target}"));
+            let pod = fixture.pod([app]).option("--volume=v,kind=empty");
+            pod.run()?
+                .expect_refusal(&["app a", &format!("no volume can be mounted at {target}")])?;
+        }
+        // What a link of the image means is known in the pod only.
+        let app = App::seeing("a", NONE)
+            .change(|image| image.with([symlink("way", "/proc")]))
+            .option("--mount=volume=v,target=/way/sys");
+        let pod = fixture.pod([app]).option("--volume=v,kind=empty");
+        let finished = pod.run()?;
+        ensure!(
+            finished
+                .stdout
+                .contains("a link of the image leads to /proc"),
+            "{finished}"
+        );
+        ensure!(fixture.seen("a").is_err(), "the app ran");
         Ok(())
     })
 }
