@@ -30,7 +30,21 @@ struct Candidate {
 }
 
 /// Brings the candidate versions of the named packages into `cache`, and gives them in the order of the names.
+///
+/// Old lists name versions that the archive has no longer, or lack the one that is installed: when apt can't follow
+/// its lists they are fetched anew, once.
 pub(crate) fn fetch(names: &[&str], cache: &Path) -> Result<Vec<Package>> {
+    let error = match fetch_listed(names, cache) {
+        Err(error) => error,
+        packages => return packages,
+    };
+    progress(&format!("fetching apt's lists anew, because: {error:#}"));
+    command::output(Command::new("apt-get").args(["-q", "update"]))
+        .with_context(|| format!("{error:#}; fetch apt's lists anew"))?;
+    fetch_listed(names, cache)
+}
+
+fn fetch_listed(names: &[&str], cache: &Path) -> Result<Vec<Package>> {
     fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
     let candidates = candidates(names)?;
     let mut missing = BTreeMap::new();
@@ -60,7 +74,7 @@ fn candidates(names: &[&str]) -> Result<BTreeMap<String, Candidate>> {
             .args(["download", "--print-uris"])
             .args(names),
     )
-    .context("ask apt for the packages (are its lists there? `apt-get update` fetches them)")?;
+    .context("ask apt for the packages")?;
     let listed = String::from_utf8_lossy(&listed);
     let mut found = BTreeMap::new();
     for line in listed.lines() {
