@@ -8,7 +8,8 @@
 //! | [`gc`] | on the host | frees what outlives the pod |
 //! | [`pid1`] | in the pod, before systemd | lets systemd use the pod's cgroups, sets kernel parameters |
 //! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
-//! | [`reaper`] | in the pod, when an app has ended or the pod ends | writes exit statuses |
+//! | [`reaper`] | in the pod, when an app has ended | writes its exit status |
+//! | [`shutdown`] | in the pod, as PID 1 when systemd is done | completes the journal, ends with the pod's exit status |
 //!
 //! What stage0 calls them with, and what they leave in the pod directory, is the contract: interface version 6.
 
@@ -26,6 +27,7 @@ mod manager;
 pub mod pid1;
 pub mod prepare_app;
 pub mod reaper;
+pub mod shutdown;
 pub mod stop;
 mod supervisor;
 

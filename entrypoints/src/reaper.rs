@@ -1,5 +1,4 @@
-//! Runs in the pod: after an app has ended it writes the app's status; as the pod ends it gives the pod's exit
-//! status; as the pod is up it says so.
+//! Runs in the pod: after an app has ended it writes the app's status; as the pod is up it says so.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -10,19 +9,16 @@ use anyhow::{Context, Result, bail};
 use common::apply::write_whole;
 use common::flags::{self, Flag, switch};
 use common::pod::{SUPERVISOR_READY, StageRoot};
-use common::status::{AppStatus, End, pod_exit_status};
+use common::status::{AppStatus, End};
 use common::unit::app_unit;
 
 use crate::{journal, manager, print_help};
 
-const FLAGS: [Flag; 2] = [
-    switch("exit-status", "exit with the status that the pod ends with"),
-    switch(
-        "supervisor-ready",
-        "make the link that says that the pod is up",
-    ),
-];
-const USAGE: &str = "reaper APP | --exit-status | --supervisor-ready";
+const FLAGS: [Flag; 1] = [switch(
+    "supervisor-ready",
+    "make the link that says that the pod is up",
+)];
+const USAGE: &str = "reaper APP | --supervisor-ready";
 const ABOUT: &str =
     "Writes the exit status of APP, which systemd gives in its environment (ExecStopPost=).";
 
@@ -35,7 +31,6 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let root = StageRoot::new("/");
     let app = flags.rest.first().map(String::as_str);
     let done = match flags.rest.as_slice() {
-        [] if flags.is_set("exit-status") => exit_status(&root),
         [] if flags.is_set("supervisor-ready") => supervisor_ready(&root),
         [app] => reap(&root, app),
         _ => bail!("needs one app, see --help"),
@@ -93,28 +88,6 @@ fn killed_unasked(app: &str, end: End<'_>) -> bool {
             false
         }
     }
-}
-
-/// The status that the pod ends with. This is the last program of the pod: the log is made complete first.
-fn exit_status(root: &StageRoot) -> Result<ExitCode> {
-    if let Err(err) = journal::synchronize() {
-        eprintln!("reaper: {err:#}");
-    }
-    let mut apps = Vec::new();
-    let dir = root.statuses();
-    for entry in std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
-        let path = entry
-            .with_context(|| format!("read {}", dir.display()))?
-            .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            apps.extend(AppStatus::read(&path)?);
-        }
-    }
-    let status = pod_exit_status(&apps);
-    Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
 
 fn supervisor_ready(root: &StageRoot) -> Result<ExitCode> {

@@ -6,8 +6,11 @@ use crate::elf;
 use crate::manifest::Manifest;
 use crate::tree::{Kind, Tree};
 
-/// What systemd-nspawn starts as the pod's first program.
-const FIRST_PROGRAM: &str = "/usr/lib/systemd/systemd";
+/// What systemd-nspawn starts as the pod's first program, and what systemd executes as its last one.
+const PID_1: [&str; 2] = [
+    "/usr/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd-shutdown",
+];
 
 /// How many links in a row are followed before they are taken for a loop.
 const MAX_LINKS: usize = 8;
@@ -25,10 +28,12 @@ pub(crate) fn entrypoints(tree: &Tree, manifest: &Manifest) -> Result<()> {
 
 /// Fails if a unit or a program names a program or loader that is not in the tree.
 pub(crate) fn programs(tree: &Tree) -> Result<()> {
-    ensure!(
-        has_file(tree, FIRST_PROGRAM),
-        "check the image: there is no {FIRST_PROGRAM}, which nspawn starts"
-    );
+    for program in PID_1 {
+        ensure!(
+            has_file(tree, program),
+            "check the image: there is no {program}, which becomes the pod's PID 1"
+        );
+    }
     for (path, entry) in tree.entries() {
         let Kind::File(data) = &entry.kind else {
             continue;
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn programs_of_a_unit() {
-        let unit = "[Service]\nExecStart=-/reaper --exit-status\nExecStopPost=:!/a b\nType=exec\n";
+        let unit = "[Service]\nExecStart=-/reaper --flag\nExecStopPost=:!/a b\nType=exec\n";
         assert_eq!(unit_programs(unit).collect::<Vec<_>>(), ["/reaper", "/a"]);
     }
 

@@ -6,12 +6,11 @@ use crate::deb::{Contents, Node};
 use crate::elf;
 use crate::tree::{Origin, Tree};
 
-/// The programs. `systemd-shutdown` is what PID 1 becomes at the end of the pod.
-const PROGRAMS: [&str; 4] = [
+/// The programs. What PID 1 becomes at the end of the pod, `systemd-shutdown`, is one of ours.
+const PROGRAMS: [&str; 3] = [
     "usr/bin/systemd-nspawn",
     "usr/lib/systemd/systemd",
     "usr/lib/systemd/systemd-journald",
-    "usr/lib/systemd/systemd-shutdown",
 ];
 
 /// What lies elsewhere in the image than in its package: under systemd's own name nspawn finds our `pid1`, which goes

@@ -16,7 +16,7 @@ use crate::{elf, manifest};
 const FOLDERS: &str = "folders.in";
 
 /// All entrypoints there may be. Which of them must be there is for the manifest and the units to say.
-const ENTRYPOINTS: [&str; 13] = [
+const ENTRYPOINTS: [&str; 14] = [
     "init",
     "enter",
     "stop",
@@ -24,6 +24,7 @@ const ENTRYPOINTS: [&str; 13] = [
     "pid1",
     "prepare-app",
     "reaper",
+    "shutdown",
     "app-add",
     "app-start",
     "app-stop",

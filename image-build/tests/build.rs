@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const IMAGE_BUILD: &str = env!("CARGO_BIN_EXE_image-build");
-const ENTRYPOINTS: [&str; 7] = [
+const ENTRYPOINTS: [&str; 8] = [
     "init",
     "enter",
     "stop",
@@ -17,6 +17,7 @@ const ENTRYPOINTS: [&str; 7] = [
     "pid1",
     "prepare-app",
     "reaper",
+    "shutdown",
 ];
 
 fn repository() -> PathBuf {
@@ -185,16 +186,18 @@ fn a_missing_entrypoint_is_named() {
 }
 
 #[test]
-fn the_first_program_of_the_pod_must_be_there() {
+fn the_first_and_the_last_program_of_the_pod_must_be_there() {
     if !apt_has_lists() {
         return;
     }
-    let programs = entrypoints(&["init", "enter", "stop", "gc", "prepare-app", "reaper"]);
-    let error = fails(image_build(programs.path()).arg("--list"));
-    assert!(
-        error.ends_with("there is no /usr/lib/systemd/systemd, which nspawn starts\n"),
-        "{error}"
-    );
+    for (missing, path) in [("pid1", "systemd"), ("shutdown", "systemd-shutdown")] {
+        let present = ENTRYPOINTS.into_iter().filter(|name| *name != missing);
+        let programs = entrypoints(&present.collect::<Vec<_>>());
+        let error = fails(image_build(programs.path()).arg("--list"));
+        let expected =
+            format!("there is no /usr/lib/systemd/{path}, which becomes the pod's PID 1\n");
+        assert!(error.ends_with(&expected), "{error}");
+    }
 }
 
 #[test]

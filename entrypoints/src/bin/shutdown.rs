@@ -1,0 +1,5 @@
+//! See [`entrypoints::shutdown`].
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("shutdown", entrypoints::shutdown::run)
+}
