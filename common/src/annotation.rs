@@ -30,3 +30,5 @@ pub const STDERR: &str = "coreos.com/rkt/stage2/stderr";
 pub const SUPPORTS_SYSTEMD_NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
 /// On an image: it was converted from a Docker or OCI image.
 pub const DOCKER_REPOSITORY: &str = "appc.io/docker/repository";
+/// On an image from Docker or OCI: the signal that asks its program to end.
+pub const DOCKER_STOP_SIGNAL: &str = "appc.io/docker/stopsignal";

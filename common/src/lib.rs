@@ -12,6 +12,7 @@
 //! Paths of the contract between stage0 and stage1 come from [`pod`] alone. Roots (`/`, `/proc`, the pod
 //! directory) are arguments everywhere.
 
+mod alike;
 pub mod annotation;
 pub mod appc;
 pub mod apply;
@@ -27,10 +28,12 @@ pub mod load;
 pub mod options;
 pub mod plan;
 pub mod pod;
+pub mod policy;
 pub mod root;
 pub mod spec;
 pub mod status;
 pub mod sys;
+pub mod time_span;
 pub mod unit;
 pub mod user;
 pub mod volume;

@@ -10,6 +10,7 @@ use crate::annotation;
 use crate::appc::{App, ImageManifest, PodManifest, RuntimeApp};
 use crate::isolate::device::Device;
 use crate::pod::PodDir;
+use crate::policy::{AppPolicy, Credentials, ExitPolicy};
 use crate::root::Root;
 use crate::user::Identity;
 use crate::volume::AppVolumes;
@@ -28,6 +29,8 @@ pub struct Pod {
     pub devices: BTreeMap<PathBuf, Device>,
     /// Apps may come and go while it runs.
     pub mutable: bool,
+    /// When it ends by itself, if its manifest says so.
+    pub exit_policy: Option<ExitPolicy>,
 }
 
 /// An app of a pod.
@@ -41,6 +44,10 @@ pub struct PodApp {
     pub image: ImageManifest,
     /// Who it runs as.
     pub identity: Identity,
+    /// How it is kept running and stopped.
+    pub policy: AppPolicy,
+    /// The credentials that it gets.
+    pub credentials: Credentials,
 }
 
 impl PodApp {
@@ -80,6 +87,7 @@ impl Pod {
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let manifest =
             PodManifest::parse(&content).with_context(|| format!("read {}", path.display()))?;
+        let exit_policy = ExitPolicy::of_pod(&manifest.annotations)?;
         let mut apps = Vec::new();
         for (i, runtime) in manifest.apps.iter().enumerate() {
             let app =
@@ -101,6 +109,7 @@ impl Pod {
             apps,
             devices,
             mutable,
+            exit_policy,
         })
     }
 }
@@ -127,6 +136,8 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
             );
         }
     }
+    let policy = AppPolicy::read(&runtime.annotations, &image.annotations)?;
+    let credentials = Credentials::read(&policy.credentials)?;
     let path = dir.stage_root().app_root(name);
     let root =
         Root::open(&path).with_context(|| format!("open the app's root {}", path.display()))?;
@@ -136,6 +147,8 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
         app,
         image,
         identity,
+        policy,
+        credentials,
     })
 }
 

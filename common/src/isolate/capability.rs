@@ -130,29 +130,7 @@ fn parse(value: &Value, last: u8) -> Result<CapsHashSet> {
 /// A question after names that may have been meant, or nothing.
 fn near(name: &str, last: u8) -> String {
     let name = name.to_ascii_uppercase();
-    let name = if name.starts_with("CAP_") {
-        name
-    } else {
-        format!("CAP_{name}")
-    };
-    let alike = |c: &Capability| {
-        strsim::jaro_winkler(&name["CAP_".len()..], &c.to_string()["CAP_".len()..])
-    };
-    let mut found: Vec<_> = all(last)
-        .into_iter()
-        .filter(|c| alike(c) >= super::ALIKE)
-        .collect();
-    found.sort_by(|a, b| {
-        alike(b)
-            .total_cmp(&alike(a))
-            .then(a.index().cmp(&b.index()))
-    });
-    let names: Vec<_> = found.iter().take(3).map(Capability::to_string).collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!("; is {} meant?", names.join(" or "))
-    }
+    crate::alike::meant(&name, names(&all(last)).iter().map(String::as_str), "CAP_")
 }
 
 #[cfg(test)]

@@ -7,6 +7,3 @@ pub mod quantity;
 pub mod resource;
 pub mod seccomp;
 pub mod sysctl;
-
-/// How alike two names must be for one to be meant by the other (Jaro-Winkler similarity, 1 is equal).
-const ALIKE: f64 = 0.85;

@@ -138,14 +138,10 @@ fn errno(name: &str) -> Result<i32> {
     })
 }
 
-/// A question after a name that may have been meant, or nothing.
+/// A question after names that may have been meant, or nothing.
 fn near(name: &str, known: &mut dyn Iterator<Item = String>) -> String {
-    let alike = known.map(|known| (strsim::jaro_winkler(name, &known), known));
-    let best = alike
-        .filter(|(alike, _)| *alike >= super::ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, known)| format!("; is {known} meant?"))
-        .unwrap_or_default()
+    let known: Vec<_> = known.collect();
+    crate::alike::meant(name, known.iter().map(String::as_str), "")
 }
 
 #[cfg(test)]
@@ -214,14 +210,14 @@ mod tests {
         assert_eq!(
             error(json!({"set": ["read", "opennat"]})),
             "os/linux/seccomp-retain-set: set[1]: \"opennat\" is no system call that libseccomp knows; \
-             is openat meant?"
+             is openat or openat2 or open meant?"
         );
         assert_eq!(
             error(json!({"set": ["read"], "errno": "EFOO"})),
             "os/linux/seccomp-retain-set: errno: \"EFOO\" is not the name of an error"
         );
         let near = error(json!({"set": ["read"], "errno": "ENOSY"}));
-        assert!(near.ends_with("is ENOSYS meant?"), "{near}");
+        assert!(near.contains("is ENOSYS or "), "{near}");
         assert!(error(json!({"set": ["read"], "errno": 1})).contains("errno: 1 must be the name"));
     }
 
