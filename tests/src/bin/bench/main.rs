@@ -3,6 +3,7 @@
 //! The same program is the harness and the app: as the app it writes the monotonic clock to a file in a volume as its
 //! first deed, and as the harness it compares that with the clock just before the runtime was started.
 
+mod profile;
 mod report;
 mod runtimes;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, ValueEnum};
 use rustix::time::{ClockId, clock_gettime};
 
+use profile::Profile;
 use report::{Report, Sample};
 use runtimes::{Runtime, Setting};
 
@@ -45,6 +47,9 @@ struct Options {
     rounds: u32,
     #[arg(long, default_value = "text")]
     format: Format,
+    /// What our pod asks for.
+    #[arg(long, default_value = "bare")]
+    profile: Profile,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,7 +101,7 @@ fn stamp(now: u64, path: &Path) -> Result<()> {
 /// the colder caches, goes around.
 fn take_turns(options: &Options) -> Result<Report> {
     let setting = Setting::make(options)?;
-    let runtimes = Runtime::all(&setting)?;
+    let runtimes = Runtime::all(&setting, options.profile)?;
     let mut report = Report::new(options.rounds);
     for runtime in &runtimes {
         measure(runtime, &setting).with_context(|| format!("warm up {}", runtime.name()))?;

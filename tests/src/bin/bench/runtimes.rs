@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::Options;
+use crate::profile::{self, Profile};
+use crate::report::{FULL, OURS};
 
 /// Where a run of the benchmark takes place. All that the runtimes leave is below one directory, gone with this value.
 pub(crate) struct Setting {
@@ -88,8 +90,10 @@ impl Drop for Setting {
 
 /// A runtime, ready to run the app again and again.
 pub(crate) enum Runtime {
-    /// Our pod, prepared beforehand, of an image in our store.
+    /// Our pod of an image in our store, prepared beforehand.
     Stage0 { image: String },
+    /// The same with all that a pod can ask for.
+    Full { manifest: PathBuf },
     /// A bundle on the root file system.
     Crun,
     /// The root file system as it is.
@@ -99,7 +103,7 @@ pub(crate) enum Runtime {
 const CONTAINER: &str = "stage1-bench";
 
 impl Runtime {
-    pub(crate) fn all(setting: &Setting) -> Result<Vec<Self>> {
+    pub(crate) fn all(setting: &Setting, profile: Profile) -> Result<Vec<Self>> {
         let image = output(
             stage0(setting)
                 .args(["image", "import"])
@@ -108,12 +112,19 @@ impl Runtime {
         write_bundle(setting)?;
         let conf = setting.path("containers.conf");
         fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))?;
-        Ok(vec![Self::Stage0 { image }, Self::Crun, Self::Podman])
+        let full = match profile {
+            Profile::Bare => None,
+            Profile::Full => Some(write_manifest(setting, &image)?),
+        };
+        let full = full.map(|manifest| Self::Full { manifest });
+        let others = [Self::Stage0 { image }, Self::Crun, Self::Podman];
+        Ok(others.into_iter().chain(full).collect())
     }
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Stage0 { .. } => "stage0",
+            Self::Stage0 { .. } => OURS,
+            Self::Full { .. } => FULL,
             Self::Crun => "crun",
             Self::Podman => "podman",
         }
@@ -121,24 +132,29 @@ impl Runtime {
 
     /// What may be done ahead of time. Gives what the run is called by.
     pub(crate) fn prepare(&self, setting: &Setting) -> Result<String> {
-        let Self::Stage0 { image } = self else {
-            return Ok(CONTAINER.to_owned());
-        };
-        output(
-            stage0(setting)
-                .arg("prepare")
-                .arg(format!(
-                    "--volume=out,kind=host,source={}",
-                    setting.path("out").display()
-                ))
-                .args(["--mount=volume=out,target=/out", image]),
-        )
+        match self {
+            Self::Stage0 { image } => output(
+                stage0(setting)
+                    .arg("prepare")
+                    .arg(format!(
+                        "--volume=out,kind=host,source={}",
+                        setting.path("out").display()
+                    ))
+                    .args(["--mount=volume=out,target=/out", image]),
+            ),
+            Self::Full { manifest } => output(
+                stage0(setting)
+                    .args(["prepare", "--pod-manifest"])
+                    .arg(manifest),
+            ),
+            Self::Crun | Self::Podman => Ok(CONTAINER.to_owned()),
+        }
     }
 
     /// What is timed.
     pub(crate) fn command(&self, setting: &Setting, called: &str) -> Command {
         match self {
-            Self::Stage0 { .. } => {
+            Self::Stage0 { .. } | Self::Full { .. } => {
                 let mut command = stage0(setting);
                 command.args(["run-prepared", "--net=none", called]);
                 command
@@ -167,7 +183,9 @@ impl Runtime {
     /// Takes away what the run has left, also when it failed.
     pub(crate) fn tidy(&self, setting: &Setting, called: &str) -> Result<()> {
         match self {
-            Self::Stage0 { .. } => output(stage0(setting).args(["rm", called])).map(drop),
+            Self::Stage0 { .. } | Self::Full { .. } => {
+                output(stage0(setting).args(["rm", called])).map(drop)
+            }
             // crun run takes its own container away.
             Self::Crun => Ok(()),
             Self::Podman => output(podman(setting).args(["rm", "--force", called])).map(drop),
@@ -219,6 +237,17 @@ fn write_bundle(setting: &Setting) -> Result<()> {
             "options": ["rbind", "rw"],
         }));
     fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))
+}
+
+/// The pod with all that it can ask for, of what confines it and its app.
+fn write_manifest(setting: &Setting, image: &str) -> Result<PathBuf> {
+    let manifest = setting.path("manifest.json");
+    fs::write(
+        &manifest,
+        profile::full(image, &setting.path("out")).to_string(),
+    )
+    .with_context(|| format!("write {}", manifest.display()))?;
+    Ok(manifest)
 }
 
 /// Runs a command that must succeed, and gives its trimmed stdout.
