@@ -14,6 +14,14 @@ pub mod entrypoint {
     pub const STOP: &str = "coreos.com/rkt/stage1/stop";
     /// Frees what outlives the pod.
     pub const GC: &str = "coreos.com/rkt/stage1/gc";
+    /// Makes an app known to a running pod.
+    pub const APP_ADD: &str = "coreos.com/rkt/stage1/app/add";
+    /// Starts an app of a running pod.
+    pub const APP_START: &str = "coreos.com/rkt/stage1/app/start";
+    /// Stops an app of a running pod.
+    pub const APP_STOP: &str = "coreos.com/rkt/stage1/app/stop";
+    /// Makes a running pod forget an app.
+    pub const APP_RM: &str = "coreos.com/rkt/stage1/app/rm";
     /// Version of the interface that the image speaks.
     pub const INTERFACE_VERSION: &str = "coreos.com/rkt/stage1/interface-version";
 }

@@ -34,6 +34,14 @@ impl Hierarchy {
         self.mount_point
             .join(below.strip_prefix("/").unwrap_or(below))
     }
+
+    /// The directory of the cgroup of a unit in the pod at `pod`, if it has one in this hierarchy. nspawn, too, puts
+    /// the pod into a cgroup below, but not in a hierarchy that it leaves alone.
+    pub fn dir_of_unit(&self, pod: &Path, unit: &str) -> Option<PathBuf> {
+        let of_slice = |pod: &Path| self.dir(pod).join("system.slice").join(unit);
+        let places = [of_slice(&pod.join(PAYLOAD)), of_slice(pod)];
+        places.into_iter().find(|dir| dir.exists())
+    }
 }
 
 /// In a v1 hierarchy of a controller the pod is put into a cgroup of this name below its own, which keeps the limits of the
@@ -163,6 +171,13 @@ impl Hierarchies {
     /// The processes in the cgroup `path` and below it, in any hierarchy.
     pub fn processes(&self, path: &Path) -> BTreeSet<i32> {
         let dirs = self.0.iter().flat_map(|h| subtree(&h.dir(path)));
+        dirs.flat_map(|dir| pids(&dir)).collect()
+    }
+
+    /// The processes of a unit in the pod at `pod`.
+    pub fn processes_of_unit(&self, pod: &Path, unit: &str) -> BTreeSet<i32> {
+        let dirs = self.0.iter().filter_map(|h| h.dir_of_unit(pod, unit));
+        let dirs = dirs.flat_map(|dir| subtree(&dir));
         dirs.flat_map(|dir| pids(&dir)).collect()
     }
 

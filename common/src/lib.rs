@@ -35,5 +35,6 @@ pub mod status;
 pub mod sys;
 pub mod time_span;
 pub mod unit;
+pub mod usage;
 pub mod user;
 pub mod volume;

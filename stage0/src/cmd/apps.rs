@@ -29,8 +29,9 @@ pub(super) fn prepare_pod(
         .into_iter()
         .map(parse)
         .collect::<Result<Vec<(OsString, AppOptions, Vec<String>)>>>()?;
+    // Apps of a mutable pod may all come later.
     ensure!(
-        apps.is_empty() != options.pod_manifest.is_none(),
+        apps.is_empty() != options.pod_manifest.is_none() || options.mutable,
         match apps.is_empty() {
             true => "no image is given",
             false => "--pod-manifest: goes without images, which it names itself",
@@ -60,7 +61,7 @@ pub(super) fn prepare_pod(
 }
 
 /// The words of an app, parsed.
-fn parse(words: AppWords) -> Result<(OsString, AppOptions, Vec<String>)> {
+pub(super) fn parse(words: AppWords) -> Result<(OsString, AppOptions, Vec<String>)> {
     let options = AppOptions::try_parse_from(words.options)?;
     let mut args = Vec::new();
     for arg in words.args {
@@ -73,7 +74,8 @@ fn parse(words: AppWords) -> Result<(OsString, AppOptions, Vec<String>)> {
     Ok((words.image, options, args))
 }
 
-fn request(
+/// An app whose image is in the store or is imported.
+pub(super) fn request(
     store: &Store,
     image: &OsStr,
     options: AppOptions,

@@ -10,7 +10,7 @@ use common::appc::{
     RuntimeApp, RuntimeImage,
 };
 
-use super::options::{AppOptions, PodOptions};
+use super::options::{AppOptions, PodOptions, SharedOptions};
 
 /// An app as the command line asks for it.
 #[derive(Debug)]
@@ -29,17 +29,21 @@ pub(super) struct AppRequest {
 pub(super) fn pod_manifest(pod: &PodOptions, requests: &[AppRequest]) -> Result<PodManifest> {
     let mut apps: Vec<RuntimeApp> = Vec::new();
     for request in requests {
-        let app = runtime_app(pod, request)?;
+        let app = runtime_app(&pod.shared, request)?;
         if apps.iter().any(|other| other.name == app.name) {
             bail!("two apps are called {}: give one another --name", app.name);
         }
         apps.push(app);
     }
-    let manifest = PodManifest {
+    let mut manifest = PodManifest {
         apps,
         volumes: pod.volume.clone(),
+        annotations: pod.pod_annotation.clone(),
         ..PodManifest::default()
     };
+    if pod.mutable {
+        set_annotation(&mut manifest.annotations, annotation::MUTABLE, "true")?;
+    }
     check(&manifest)?;
     Ok(manifest)
 }
@@ -62,7 +66,8 @@ pub(super) fn check(manifest: &PodManifest) -> Result<()> {
     Ok(())
 }
 
-fn runtime_app(pod: &PodOptions, request: &AppRequest) -> Result<RuntimeApp> {
+/// The app that a command line asks for.
+pub(super) fn runtime_app(shared: &SharedOptions, request: &AppRequest) -> Result<RuntimeApp> {
     let options = &request.options;
     let image = &request.manifest;
     let name = match &options.name {
@@ -76,9 +81,9 @@ fn runtime_app(pod: &PodOptions, request: &AppRequest) -> Result<RuntimeApp> {
             labels: image.labels.clone(),
             extra: serde_json::Map::new(),
         },
-        app: Some(app_section(pod, request)?),
+        app: Some(app_section(shared, request)?),
         read_only_root_fs: options.readonly_rootfs,
-        mounts: merge_mounts(&pod.mount, &options.mount),
+        mounts: merge_mounts(&shared.mount, options),
         annotations: annotations(options)?,
         name,
         extra: serde_json::Map::new(),
@@ -86,7 +91,7 @@ fn runtime_app(pod: &PodOptions, request: &AppRequest) -> Result<RuntimeApp> {
 }
 
 /// The image's own section with everything that options say in place of it.
-fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
+fn app_section(shared: &SharedOptions, request: &AppRequest) -> Result<App> {
     let options = &request.options;
     let mut app = match (&request.manifest.app, &options.exec) {
         (Some(app), _) => app.clone(),
@@ -140,7 +145,7 @@ fn app_section(pod: &PodOptions, request: &AppRequest) -> Result<App> {
         app.isolators.retain(|i| i.name != isolator.name);
         app.isolators.push(isolator.clone());
     }
-    for variable in pod.set_env.iter().chain(&options.environment) {
+    for variable in shared.set_env.iter().chain(&options.environment) {
         set_variable(&mut app.environment, variable);
     }
     app.user_annotations
@@ -164,9 +169,15 @@ fn default_name(image: &ImageManifest) -> Result<AcName> {
 }
 
 /// Of two mounts at one path the app's own counts.
-fn merge_mounts(pod: &[Mount], app: &[Mount]) -> Vec<Mount> {
-    let hidden = |mount: &&Mount| !app.iter().any(|own| own.path == mount.path);
-    pod.iter().filter(hidden).chain(app).cloned().collect()
+fn merge_mounts(shared: &[Mount], options: &AppOptions) -> Vec<Mount> {
+    let own = options.mount.iter().chain(&options.mnt_volume);
+    let visible = |mount: &&Mount| !own.clone().any(|own| own.path == mount.path);
+    shared
+        .iter()
+        .filter(visible)
+        .chain(own.clone())
+        .cloned()
+        .collect()
 }
 
 fn set_variable(environment: &mut Vec<EnvironmentVariable>, variable: &EnvironmentVariable) {
@@ -185,14 +196,19 @@ fn annotations(options: &AppOptions) -> Result<Vec<Annotation>> {
         (annotation::STDERR, &options.stderr),
     ] {
         let Some(mode) = mode else { continue };
-        annotations.retain(|a| a.name.as_str() != name);
-        annotations.push(Annotation {
-            name: name.parse()?,
-            value: mode.clone(),
-            extra: serde_json::Map::new(),
-        });
+        set_annotation(&mut annotations, name, mode)?;
     }
     Ok(annotations)
+}
+
+fn set_annotation(annotations: &mut Vec<Annotation>, name: &str, value: &str) -> Result<()> {
+    annotations.retain(|a| a.name.as_str() != name);
+    annotations.push(Annotation {
+        name: name.parse()?,
+        value: value.to_owned(),
+        extra: serde_json::Map::new(),
+    });
+    Ok(())
 }
 
 #[cfg(test)]

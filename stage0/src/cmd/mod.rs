@@ -1,5 +1,6 @@
 //! The command line.
 
+mod app;
 mod apps;
 mod gc;
 mod image;
@@ -75,6 +76,9 @@ enum Command {
     #[command(override_usage = "stage0 run [OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE …]",
               after_help = options::app_help())]
     Run(run::Run),
+    /// Change the apps of a running pod
+    #[command(subcommand)]
+    App(app::App),
     /// List pods
     List(pods::List),
     /// Show the state of a pod
@@ -155,6 +159,7 @@ fn execute(args: Vec<OsString>) -> Result<()> {
         Command::Prepare(prepare) => prepare.execute(&context, apps),
         Command::RunPrepared(run) => run.execute(&context),
         Command::Run(run) => run.execute(&context, apps),
+        Command::App(app) => app.execute(&context, apps),
         Command::List(list) => list.execute(&context),
         Command::Status(status) => status.execute(&context),
         Command::CatManifest(cat) => cat.execute(&context),
@@ -172,17 +177,22 @@ fn take_apps(
     let Some(at) = subcommand_position(command, &args) else {
         return Ok((args, Vec::new()));
     };
-    let subcommand = match args[at].to_str() {
-        Some(name @ ("run" | "prepare")) => command.find_subcommand(name),
-        _ => None,
-    };
-    let Some(subcommand) = subcommand else {
-        return Ok((args, Vec::new()));
+    // How many words name the subcommand, and how many arguments come before the image.
+    let (depth, leading) = match (args[at].to_str(), args.get(at + 1).and_then(|w| w.to_str())) {
+        (Some("run" | "prepare"), _) => (1, 0),
+        (Some("app"), Some("add")) => (2, 1),
+        _ => return Ok((args, Vec::new())),
     };
     let mut words = args;
-    let tail = words.split_off(at + 1);
+    let tail = words.split_off(at + depth);
+    let mut subcommand = command;
+    for word in &words[at..] {
+        let name = word.to_str().unwrap_or_default();
+        let found = subcommand.find_subcommand(name);
+        subcommand = found.with_context(|| format!("unknown command {name}"))?;
+    }
     let app = options::AppOptions::command();
-    let split = split::split(tail, &[subcommand, command], &app)?;
+    let split = split::split(tail, leading, &[subcommand, command], &app)?;
     words.extend(split.pod);
     Ok((words, split.apps))
 }
@@ -245,6 +255,8 @@ mod tests {
             ),
             ("stage0 run a -- --help", "stage0 run", 1),
             ("stage0 run --help a", "stage0 run --help", 1),
+            ("stage0 app add u a --user 1 -- x", "stage0 app add u", 1),
+            ("stage0 --debug app list u", "stage0 --debug app list u", 0),
         ] {
             let (words, taken) = take_apps(&command, words(line)).unwrap();
             let shown: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();

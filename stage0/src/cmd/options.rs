@@ -7,6 +7,17 @@ use common::appc::{AcName, Annotation, EnvironmentVariable, Isolator, Mount, Vol
 
 use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network};
 
+/// What applies to all apps of a command line.
+#[derive(Debug, Default, Args)]
+pub(super) struct SharedOptions {
+    /// Mount a volume in every app: volume=NAME,target=/PATH
+    #[arg(long, value_name = "MOUNT", value_parser = values::mount)]
+    pub(super) mount: Vec<Mount>,
+    /// A variable for every app; --environment of an app goes first
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::environment)]
+    pub(super) set_env: Vec<EnvironmentVariable>,
+}
+
 /// What `prepare` and `run` know about the pod.
 #[derive(Debug, Args)]
 pub(super) struct PodOptions {
@@ -14,15 +25,19 @@ pub(super) struct PodOptions {
     /// NAME,kind=empty[,mode=MODE][,uid=UID][,gid=GID]
     #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
     pub(super) volume: Vec<Volume>,
-    /// Mount a volume in every app: volume=NAME,target=/PATH
-    #[arg(long, value_name = "MOUNT", value_parser = values::mount)]
-    pub(super) mount: Vec<Mount>,
-    /// A variable for every app; --environment of an app goes first
-    #[arg(long, value_name = "NAME=VALUE", value_parser = values::environment)]
-    pub(super) set_env: Vec<EnvironmentVariable>,
+    #[command(flatten)]
+    pub(super) shared: SharedOptions,
     /// Run the pod of this manifest, whose images must be in the store
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["volume", "mount", "set_env", "port"])]
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["volume", "mount", "set_env", "port", "pod_annotation", "mutable"])]
     pub(super) pod_manifest: Option<PathBuf>,
+    /// An annotation of the pod
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::annotation)]
+    pub(super) pod_annotation: Vec<Annotation>,
+    /// Let apps be added and removed while the pod runs, until it is stopped
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) mutable: bool,
     /// Copy the root file systems in place of mounting overlays
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
@@ -113,6 +128,9 @@ pub(super) struct AppOptions {
     /// Mount a volume: volume=NAME,target=/PATH
     #[arg(long, value_name = "MOUNT", value_parser = values::mount)]
     pub(super) mount: Vec<Mount>,
+    /// Mount a volume of the app's own: name=NAME,target=/PATH and what --volume takes
+    #[arg(long, value_name = "VOLUME", value_parser = values::app_volume)]
+    pub(super) mnt_volume: Vec<Mount>,
     /// Keep the app from writing to its root file system
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]

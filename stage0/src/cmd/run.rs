@@ -36,6 +36,17 @@ pub(super) struct RunPrepared {
 }
 
 impl Run {
+    /// A pod without apps, to which apps are added.
+    pub(super) fn sandbox(mut self, context: &Context) -> Result<()> {
+        let shared = &self.pod.shared;
+        ensure!(
+            shared.mount.is_empty() && shared.set_env.is_empty(),
+            "--mount and --set-env: give them to app add"
+        );
+        self.pod.mutable = self.pod.pod_manifest.is_none();
+        self.execute(context, Vec::new())
+    }
+
     pub(super) fn execute(self, context: &Context, apps: Vec<AppWords>) -> Result<()> {
         let config = config(&self.run, context.debug)?;
         let (store, manifest, prepared) = apps::prepare_pod(context, &self.pod, apps)?;

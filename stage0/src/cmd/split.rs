@@ -1,4 +1,4 @@
-//! Splits the command line of `run` and `prepare` into the part of the pod and the parts of its apps.
+//! Splits the command line of `run`, `prepare` and `app add` into the part of the pod and the parts of its apps.
 //!
 //! ```text
 //! [POD OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE [APP OPTIONS] [-- ARGS…]]…
@@ -49,14 +49,16 @@ impl Known<'_> {
     }
 }
 
-/// Sorts `words`. `pod` and `globals` are the commands that know the options of the pod, `app` knows those of an app.
+/// Sorts `words`, of which the first `leading` that are no options are the pod's, too. `pod` and `globals` are the commands that know the options of the pod, `app` knows those of an app.
 pub(super) fn split(
     words: impl IntoIterator<Item = OsString>,
+    leading: usize,
     pod: &[&Command],
     app: &Command,
 ) -> Result<Split> {
     let (pod, app) = (Known(pod.to_vec()), Known(vec![app]));
     let mut words = words.into_iter();
+    let mut leading = leading;
     let mut split = Split::default();
     // Whether options now have an app to belong to: the last one.
     let mut open = false;
@@ -89,6 +91,10 @@ pub(super) fn split(
                     target.extend(words.next());
                 }
             }
+            _ if leading > 0 => {
+                leading -= 1;
+                split.pod.push(word);
+            }
             _ => {
                 split.apps.push(AppWords {
                     image: word,
@@ -117,6 +123,10 @@ mod tests {
     }
 
     fn run(text: &str) -> Result<Split> {
+        run_after(0, text)
+    }
+
+    fn run_after(leading: usize, text: &str) -> Result<Split> {
         let value = |name: &'static str| Arg::new(name).long(name).num_args(1);
         let pod = Command::new("pod")
             .arg(value("volume"))
@@ -139,7 +149,7 @@ mod tests {
                     .num_args(0..=1)
                     .require_equals(true),
             );
-        split(words(text), &[&pod, &globals], &app)
+        split(words(text), leading, &[&pod, &globals], &app)
     }
 
     /// `POD | IMAGE OPTIONS | ARGS | IMAGE…`, to compare at a glance.
@@ -186,6 +196,19 @@ mod tests {
         ] {
             assert_eq!(shown(&run(input).unwrap()), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn leading_words_are_the_pods() {
+        for (input, expected) in [
+            ("uuid img --name n -- x", "uuid | img --name n | x"),
+            ("--dir d uuid --debug img", "--dir d uuid --debug | img | "),
+            ("uuid", "uuid"),
+        ] {
+            assert_eq!(shown(&run_after(1, input).unwrap()), expected, "{input:?}");
+        }
+        let error = run_after(1, "uuid -- x").unwrap_err().to_string();
+        assert_eq!(error, "'--': must follow an image");
     }
 
     #[test]

@@ -135,7 +135,9 @@ impl Collector<'_> {
     }
 
     /// Locks a pod that was seen; `None` when somebody else has it or has moved it.
-    fn lock(&self, pod: &Pod) -> Result<Option<Lock>> {
+    ///
+    /// A change of its apps that the pod's end has met is waited for: it takes back what it has done.
+    fn lock(&self, pod: &Pod) -> Result<Option<(Lock, Option<Lock>)>> {
         let dir = self.pods.dir(pod.place, &pod.uuid);
         let lock = match pod.place {
             // Whoever takes one of these keeps it for long: never wait for it.
@@ -143,7 +145,12 @@ impl Collector<'_> {
             _ => Lock::unless_held(dir.path()),
         };
         match lock {
-            Ok(Some(lock)) => Ok(pod.is_in_place(self.pods)?.then_some(lock)),
+            Ok(Some(lock)) => {
+                let file = dir.manifest_lock();
+                let has_run = pod.place == Place::Run && file.exists();
+                let changes = has_run.then(|| Lock::of_file(&file)).transpose()?;
+                Ok(pod.is_in_place(self.pods)?.then_some((lock, changes)))
+            }
             Ok(None) => Ok(None),
             Err(_) if !pod.is_in_place(self.pods)? => Ok(None),
             Err(err) => Err(err),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
 
-/// A held lock on a directory. It falls when this and all inherited descriptors are closed.
+/// A held lock on a directory, or on a file. It falls when this and all inherited descriptors are closed.
 #[derive(Debug)]
 pub struct Lock(OwnedFd);
 
@@ -17,6 +17,15 @@ impl Lock {
         let fd = open(dir)?;
         retry_on_intr(|| flock(&fd, FlockOperation::LockExclusive))
             .with_context(|| format!("lock {}", dir.display()))?;
+        Ok(Self(fd))
+    }
+
+    /// Locks a file that is there for nothing else, waiting for others.
+    pub fn of_file(file: &Path) -> Result<Self> {
+        let context = || format!("lock {}", file.display());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(file, flags, Mode::empty()).with_context(context)?;
+        retry_on_intr(|| flock(&fd, FlockOperation::LockExclusive)).with_context(context)?;
         Ok(Self(fd))
     }
 

@@ -4,10 +4,12 @@
 //! written down: it follows from the place, the lock on the directory and whether processes of the pod live, so any
 //! process may die at any point and the next command sees the truth.
 
+pub mod change;
 pub mod delete;
 pub mod dns;
 pub mod entrypoint;
 pub mod gc;
+pub mod life;
 pub mod lock;
 pub mod mounts;
 pub mod overlay;

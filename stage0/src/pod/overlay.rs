@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::Pods;
+use super::delete::delete_tree;
 
 /// Magic number of overlays in `statfs(2)`.
 const OVERLAYFS: u64 = 0x794c_7630;
@@ -56,6 +57,18 @@ impl Layers {
             .with_context(context)
     }
 
+    /// Deletes the directories of an app, and those above that were there for it alone. Missing ones are no error.
+    pub fn delete(&self) -> Result<()> {
+        for dir in [&self.upper, &self.work] {
+            if let Some(parent) = dir.parent().filter(|parent| parent.exists()) {
+                delete_tree(dir)?;
+                remove_if_empty(parent)?;
+            }
+        }
+        let of_tree = self.upper.parent().and_then(Path::parent);
+        of_tree.map_or(Ok(()), remove_if_empty)
+    }
+
     /// Mounts the overlay over `tree` on `target`.
     ///
     /// All paths lie in the data directory, and are given to the kernel relative to it: names in there have none of the
@@ -82,6 +95,14 @@ impl Layers {
             options.as_c_str(),
         )
         .with_context(|| format!("mount overlay on {}", target.display()))
+    }
+}
+
+/// Removes a directory unless it has something in it or is not there.
+fn remove_if_empty(dir: &Path) -> Result<()> {
+    match rustix::fs::rmdir(dir) {
+        Ok(()) | Err(Errno::NOTEMPTY | Errno::NOENT) => Ok(()),
+        Err(err) => Err(err).with_context(|| format!("remove {}", dir.display())),
     }
 }
 

@@ -60,6 +60,8 @@ fn fill(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
     touch(&pod.manifest_lock())?;
     whole::write(&pod.manifest(), &order.manifest.to_json())?;
     stage1(pod, store, order)?;
+    // Apps may come later.
+    make_dir(&pod.apps_info())?;
     for app in &order.manifest.apps {
         let name = app.name.as_str();
         let image = &app.image.id;
@@ -126,7 +128,8 @@ pub fn make_dir(dir: &Path) -> Result<()> {
         .with_context(|| format!("make {}", dir.display()))
 }
 
-fn touch(file: &Path) -> Result<()> {
+/// Makes an empty file.
+pub fn touch(file: &Path) -> Result<()> {
     fs::write(file, "").with_context(|| format!("write {}", file.display()))
 }
 

@@ -98,7 +98,7 @@ impl Report {
 }
 
 /// The part of the stage1 root that the pod has written: with overlay it is there without a mount, too.
-fn written_root(pod: &PodDir) -> Option<Root> {
+pub(super) fn written_root(pod: &PodDir) -> Option<Root> {
     let root = match pod.overlay_prepared().exists() {
         true => {
             let id = read_tree_id(&pod.stage1_tree_id()).ok()?.to_string();

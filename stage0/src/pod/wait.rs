@@ -1,6 +1,7 @@
-//! Waits until a pod has ended.
+//! Waits for pods: until one has ended, until one is ready.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
@@ -28,6 +29,43 @@ pub fn until_ended(pods: &Pods, uuid: &Uuid, proc: &Path) -> Result<Seen> {
             State::Embryo | State::Prepared => until_moved(pods, pod)?,
         }
     }
+}
+
+/// How often it is looked at whether a pod runs still, of which no event tells.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits until something holds that comes with a new entry of the directory `dir`; no longer than the pod runs, nor than
+/// until `end`.
+pub fn until(
+    dir: &Path,
+    holds: impl Fn() -> bool,
+    runs: impl Fn() -> Result<bool>,
+    end: Instant,
+) -> Result<()> {
+    use inotify::{CreateFlags, WatchFlags};
+    if holds() {
+        return Ok(());
+    }
+    let context = || format!("watch {}", dir.display());
+    let watch =
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).with_context(context)?;
+    let events = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+    inotify::add_watch(&watch, dir, events).with_context(context)?;
+    let look = rustix::event::Timespec::try_from(LOOK)?;
+    let mut buffer = [0; 4096];
+    while !holds() {
+        if !runs()? {
+            bail!("it has ended");
+        }
+        if Instant::now() > end {
+            bail!("it takes too long");
+        }
+        let mut fds = [PollFd::new(&watch, PollFlags::IN)];
+        retry_on_intr(|| poll(&mut fds, Some(&look))).with_context(context)?;
+        // What the events say does not matter, only that they are taken.
+        let _ = rustix::io::read(&watch, &mut buffer);
+    }
+    Ok(())
 }
 
 /// Waits until the directory of the pod is moved or deleted.

@@ -16,7 +16,7 @@ pub(crate) use later::{input, network, output, port, private_users};
 pub(crate) use resources::{cpu, cpu_shares, memory, oom_score_adj};
 pub(crate) use run::{Insecure, Ipc, Network, insecure};
 pub(crate) use seccomp::seccomp;
-pub(crate) use volume::{mount, volume};
+pub(crate) use volume::{app_volume, mount, volume};
 
 /// The `KEY=VALUE` elements of a comma-separated list.
 fn fields(list: &str) -> impl Iterator<Item = anyhow::Result<(&str, &str)>> {

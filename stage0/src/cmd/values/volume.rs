@@ -1,4 +1,4 @@
-//! `--volume` and `--mount`.
+//! `--volume`, `--mount` and `--mnt-volume`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use common::appc::{AcName, Mount, Volume, VolumeKind};
@@ -53,6 +53,27 @@ pub(crate) fn mount(text: &str) -> Result<Mount> {
         volume: volume.context("volume: must be given")?,
         path: target.context("target: must be given")?,
         app_volume: None,
+        extra: serde_json::Map::new(),
+    })
+}
+
+/// `name=NAME,target=/PATH` with what [`volume`] takes: a volume for one app.
+pub(crate) fn app_volume(text: &str) -> Result<Mount> {
+    let (mut name, mut target, mut rest) = (None, None, Vec::new());
+    for field in fields(text) {
+        let (key, value) = field?;
+        match key {
+            "name" => once(&mut name, key, value)?,
+            "target" => once(&mut target, key, absolute(key, value)?)?,
+            _ => rest.push(format!("{key}={value}")),
+        }
+    }
+    let name = name.context("name: must be given")?;
+    let volume = volume(&format!("{name},{}", rest.join(",")))?;
+    Ok(Mount {
+        volume: volume.name.clone(),
+        path: target.context("target: must be given")?,
+        app_volume: Some(volume),
         extra: serde_json::Map::new(),
     })
 }
