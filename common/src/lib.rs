@@ -24,6 +24,7 @@ pub mod facts;
 pub mod flags;
 pub mod isolate;
 pub mod limits;
+pub mod listen;
 pub mod load;
 pub mod options;
 pub mod plan;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::confine::Confinement;
 use crate::isolate::resource::Resources;
+use crate::listen::Socket;
 use crate::status::IsolatorReport;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct AppSpec {
     pub protect_paths: bool,
     /// Volumes, parents before what is mounted below them.
     pub mounts: Vec<VolumeMount>,
+    /// The sockets that systemd gives it, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<Socket>,
 }
 
 /// A volume in an app.

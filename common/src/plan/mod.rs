@@ -16,6 +16,7 @@ use crate::appc::Uuid;
 use crate::facts::{HostFacts, PodCgroup};
 use crate::isolate::resource::Resources;
 use crate::isolate::{capability, seccomp};
+use crate::listen;
 use crate::load::{Pod, PodApp};
 use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
@@ -172,7 +173,9 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let root = dir.stage_root();
     let apps = inputs.pod.apps.iter();
     let volumes = Volumes::plan(&inputs.pod.manifest, apps.clone().map(PodApp::volumes))?;
+    let sockets = listen::sockets(inputs.pod, inputs.options.network)?;
     let mut warnings = volumes.warnings.clone();
+    warnings.extend(listen::warnings(inputs.pod));
     let mut steps = files::of_pod(dir, inputs)?;
     for volume in &volumes.volumes {
         if let Source::Empty {
@@ -198,7 +201,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let mut terminal = false;
     let mut capabilities = CapsHashSet::new();
     for app in apps {
-        let planned = app::plan(&root, inputs, app, &volumes)
+        let planned = app::plan(&root, inputs, app, &volumes, &sockets)
             .with_context(|| format!("app {}", app.name()))?;
         steps.extend(planned.steps);
         warnings.extend(planned.warnings);

@@ -92,6 +92,11 @@ pub fn app_unit(app: &str) -> String {
     format!("app-{app}.service")
 }
 
+/// The unit of the sockets of an app. systemd gives them to the service of the same name.
+pub fn socket_unit(app: &str) -> String {
+    format!("app-{app}.socket")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@
 mod dev;
 mod execute;
 mod isolators;
+mod listen;
 mod mounts;
 mod protect;
 
@@ -54,7 +55,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         let content = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))?
     };
-    let environment = {
+    let mut environment = {
         let path = root.env(app);
         let content =
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -65,9 +66,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         std::fs::read(&path).with_context(|| format!("read {}", path.display()))
     });
     let filter = filter.transpose()?;
-    // Nothing that this program opens is for the app; what systemd passes (sockets) would be named in LISTEN_FDS.
+    // Nothing that this program opens is for the app, only what systemd passes.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
     if !flags.is_set("hook") {
+        listen::take(&spec.sockets, &mut environment)?;
         let isolators = isolators::settle(app, &spec)?;
         note_start(&root, app, &isolators)?;
         isolators::check(&spec, &isolators)?;

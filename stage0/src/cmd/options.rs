@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser};
-use common::appc::{AcName, Annotation, EnvironmentVariable, Isolator, Mount, Volume};
+use common::appc::{AcName, Annotation, EnvironmentVariable, ExposedPort, Isolator, Mount, Volume};
 
 use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network};
 
@@ -45,9 +45,10 @@ pub(super) struct PodOptions {
     /// Write the pod's UUID to this file
     #[arg(long, value_name = "FILE")]
     pub(super) uuid_file_save: Option<PathBuf>,
-    /// Not supported yet: forward a port of the host
+    /// Listen for a socket-activated port on another one, that of the host: NAME:[HOSTIP:]HOSTPORT; forwarding to
+    /// other ports is not supported yet
     #[arg(long, value_name = "NAME:PORT", value_parser = values::port)]
-    pub(super) port: Vec<String>,
+    pub(super) port: Vec<ExposedPort>,
     /// Not supported yet: run in a user namespace
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = values::private_users)]

@@ -8,12 +8,14 @@ mod call;
 mod gather;
 mod press;
 mod seen;
+mod socket;
 mod step;
 
 use std::io::Write;
 
 pub use press::Press;
 pub use seen::{Capabilities, Node, Outcome, Seen, Terminal};
+pub use socket::Talk;
 pub use step::Step;
 
 /// Exit status of a probe whose step could not be done.

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal, raise};
 
 use super::press::Press;
 use super::seen::Request;
+use super::socket::Talk;
 use super::{call, gather};
 use crate::wait;
 
@@ -53,6 +54,8 @@ pub enum Step {
     Call(Vec<i64>),
     /// Press against a limit.
     Press(Press),
+    /// Talk over a socket.
+    Talk(Talk),
 }
 
 /// Splits the command line into steps.
@@ -93,9 +96,10 @@ fn one(words: &[String]) -> Result<Step> {
         ["exec", ref rest @ ..] if !rest.is_empty() => {
             Step::Exec(rest.iter().map(|&word| word.into()).collect())
         }
-        _ => match Press::parse(&words)? {
-            Some(press) => Step::Press(press),
-            None => bail!("no such step: {words:?}"),
+        _ => match (Press::parse(&words)?, Talk::parse(&words)?) {
+            (Some(press), _) => Step::Press(press),
+            (None, Some(talk)) => Step::Talk(talk),
+            (None, None) => bail!("no such step: {words:?}"),
         },
     })
 }
@@ -157,6 +161,7 @@ impl Step {
                     .context("start a child")?;
             }
             Self::Press(press) => writeln!(out, "{}", press.run()?)?,
+            Self::Talk(talk) => writeln!(out, "{}", talk.run()?)?,
             Self::Exec(words) => {
                 out.flush()?;
                 return Err(Command::new(&words[0]).args(&words[1..]).exec()).context("exec");
@@ -183,7 +188,7 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
     fs::rename(&beside, path).with_context(|| format!("rename to {}", path.display()))
 }
 
-fn append(path: &Path, text: &str) -> Result<()> {
+pub(super) fn append(path: &Path, text: &str) -> Result<()> {
     fs::File::options()
         .append(true)
         .create(true)

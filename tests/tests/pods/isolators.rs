@@ -8,7 +8,6 @@ tests::cases!("isolators":
     of_the_image_are_reported,
     unknown_ones_are_reported,
     pod_ones_are_reported,
-    socket_activation_is_reported,
 );
 
 /// Each name must be on stderr, with the words that say what becomes of it.
@@ -70,24 +69,5 @@ fn pod_ones_are_reported() -> Result<()> {
             .stage0(["run", &format!("--pod-manifest={}", path.display())])?
             .expect(0)?;
         reported(&finished.stderr, &["os/linux/no-new-privileges"])
-    })
-}
-
-/// A line on stderr that names it and says that it is not done yet.
-fn not_yet(stderr: &str, name: &str) -> Result<()> {
-    let told = stderr
-        .lines()
-        .any(|line| line.contains(name) && line.contains("yet"));
-    ensure!(told, "{name} is dropped silently:\n{stderr}");
-    Ok(())
-}
-
-fn socket_activation_is_reported() -> Result<()> {
-    with(|fixture| {
-        let ports =
-            json!([{ "name": "web", "port": 80, "protocol": "tcp", "socketActivated": true }]);
-        let app = App::seeing("a", [] as [&str; 0]).change(|image| image.app("ports", ports));
-        let finished = fixture.pod([app]).run()?.expect(0)?;
-        not_yet(&finished.stderr, "web")
     })
 }

@@ -29,6 +29,7 @@ mod privileges;
 mod refusals;
 mod resources;
 mod seccomp;
+mod sockets;
 mod states;
 mod store;
 mod volumes;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         refusals::cases(),
         resources::cases(),
         seccomp::cases(),
+        sockets::cases(),
         states::cases(),
         store::cases(),
         volumes::cases(),

@@ -1,6 +1,7 @@
 //! What is not there yet, and what was never right, fails with 254 and a clear line, and leaves nothing.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tests::fixture::{App, Fixture, probe_image, with};
 
 tests::cases!("refusals":
@@ -49,12 +50,11 @@ fn later_options_of_apps() -> Result<()> {
 
 fn later_options_of_pods() -> Result<()> {
     with(|fixture| {
-        for option in ["--private-users=true", "--port=8080-tcp:80"] {
+        for option in ["--private-users=true", "--port=web:80"] {
             let name = option.split('=').next().unwrap_or_default();
-            let finished = fixture
-                .pod([App::probe("a", ["exit", "0"])])
-                .option(option)
-                .run()?;
+            let ports = json!([{ "name": "web", "port": 80, "protocol": "tcp" }]);
+            let app = App::probe("a", ["exit", "0"]).change(|image| image.app("ports", ports));
+            let finished = fixture.pod([app]).option(option).run()?;
             finished.expect_refusal(&[name, "yet"])?;
         }
         nothing_left(fixture)

@@ -2,6 +2,7 @@
 
 mod devices;
 mod isolation;
+mod sockets;
 mod streams;
 mod unit;
 
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 use super::{AppPlan, Inputs, Step, wanted_by_default};
 use crate::annotation::SUPPORTS_SYSTEMD_NOTIFY;
 use crate::env::Environment;
+use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
 use crate::spec::AppSpec;
@@ -22,6 +24,7 @@ pub(super) fn plan(
     inputs: &Inputs<'_>,
     app: &PodApp,
     volumes: &Volumes,
+    sockets: &Sockets,
 ) -> Result<AppPlan> {
     let name = app.name();
     let mounts = volumes
@@ -34,7 +37,7 @@ pub(super) fn plan(
     let isolation = isolation::plan(inputs, app)?;
     let mut directives = isolation.directives;
     directives.extend(devices::directives(inputs.pod, volumes, &mounts));
-    let unit = unit::unit(inputs, app, &streams, &directives);
+    let unit = unit::unit(inputs, app, &streams, &directives, sockets);
     if let Some(key) = unit.too_long() {
         bail!(
             "{key}= of its unit would be longer than the {LINE_MAX} bytes that systemd reads: shorten app.exec"
@@ -57,6 +60,7 @@ pub(super) fn plan(
         read_only_root: app.runtime.read_only_root_fs,
         protect_paths: !inputs.options.disable_paths,
         mounts,
+        sockets: sockets.get(name).cloned().unwrap_or_default(),
     };
     let mut spec_json = serde_json::to_string_pretty(&spec)?;
     spec_json.push('\n');
@@ -68,6 +72,10 @@ pub(super) fn plan(
     ];
     if let Some(filter) = isolation.filter {
         steps.push(Step::file(root.seccomp(name), filter));
+    }
+    if let Some(own) = sockets.get(name) {
+        let unit = sockets::unit(name, own);
+        steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
     }
     let mut warnings = isolation.warnings;
     warnings.extend(not_done(app));
@@ -91,8 +99,6 @@ fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment
 /// What the app asks for and does not get.
 fn not_done(app: &PodApp) -> Vec<String> {
     let name = app.name();
-    let ports = app.app.ports.iter().filter(|p| p.socket_activated);
-    let ports = ports.map(|p| format!("app {name}: port {} is not socket-activated yet", p.name));
     let notify = app.annotation(SUPPORTS_SYSTEMD_NOTIFY) == Some("true");
     let notify = notify.then(|| format!("app {name}: is not waited for until it is ready yet"));
     let annotations = app.runtime.annotations.iter().chain(&app.image.annotations);
@@ -103,5 +109,5 @@ fn not_done(app: &PodApp) -> Vec<String> {
             annotation.name
         )
     });
-    ports.chain(notify).chain(own).collect()
+    notify.into_iter().chain(own).collect()
 }

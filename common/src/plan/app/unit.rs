@@ -1,9 +1,10 @@
 //! The unit of an app.
 
 use super::streams::{Stream, Streams};
+use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
-use crate::unit::{Unit, app_unit, escape};
+use crate::unit::{Unit, app_unit, escape, socket_unit};
 
 /// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.
 pub(super) fn unit(
@@ -11,6 +12,7 @@ pub(super) fn unit(
     app: &PodApp,
     streams: &Streams,
     directives: &[Directive],
+    sockets: &Sockets,
 ) -> Unit {
     let name = app.name();
     let immutable = !inputs.options.mutable;
@@ -32,6 +34,10 @@ pub(super) fn unit(
         .set("DefaultDependencies", "no")
         .set_some("Requires", keeps_pod)
         .set_some("After", keeps_pod)
+        // Wanted and not required: when one cannot be opened, the app's own program says why, and the app has failed.
+        .set_some("Wants", sockets.get(name).map(|_| socket_unit(name)))
+        // All of them: an app finds the others listening already.
+        .set_some("After", after(sockets))
         .set("Conflicts", "stopped.target")
         .set("Before", "stopped.target supervisor-ready.service")
         .set_some("FailureAction", immutable.then_some("exit"))
@@ -74,6 +80,12 @@ pub(super) fn unit(
     directives
         .iter()
         .fold(unit, |unit, (key, value)| unit.set(key, value))
+}
+
+/// The units of the sockets of all apps.
+fn after(sockets: &Sockets) -> Option<String> {
+    let units: Vec<_> = sockets.keys().map(|app| socket_unit(app)).collect();
+    Some(units.join(" ")).filter(|units| !units.is_empty())
 }
 
 /// The command of an event handler: with the app's root, environment, user and confinement.

@@ -1,0 +1,220 @@
+//! The sockets of apps with socket-activated ports (appc specification, `socketActivated`): systemd listens as the pod
+//! starts, and gives them to the app by the protocol of sd_listen_fds(3).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::appc::Port;
+use crate::load::{Pod, PodApp};
+use crate::options::Network;
+
+/// How many sockets an app may have: a process has 1024 descriptors by default.
+const MOST: usize = 1000;
+
+/// A socket that an app is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Socket {
+    /// The name of the port, which several sockets may have.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The address; all of them by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The number of the port.
+    pub port: u16,
+}
+
+/// The protocols that an app can be given sockets of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Streams: the app accepts connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// The sockets of each app that has any, by the app's name.
+pub type Sockets = BTreeMap<String, Vec<Socket>>;
+
+impl Socket {
+    /// As a unit of systemd names it (systemd.socket(5), `ListenStream=`): a port alone is one of all addresses.
+    pub fn directive(&self) -> (&'static str, String) {
+        let key = match self.protocol {
+            Protocol::Tcp => "ListenStream",
+            Protocol::Udp => "ListenDatagram",
+        };
+        let address = self
+            .address
+            .map(|ip| SocketAddr::new(ip, self.port).to_string());
+        (key, address.unwrap_or_else(|| self.port.to_string()))
+    }
+
+    /// The address to listen on; that of IPv6 takes IPv4 too.
+    pub fn address(&self) -> SocketAddr {
+        let all = Ipv6Addr::UNSPECIFIED.into();
+        SocketAddr::new(self.address.unwrap_or(all), self.port)
+    }
+
+    /// Whether both cannot be open at a time.
+    fn excludes(&self, other: &Self) -> bool {
+        let all = |s: &Self| s.address.is_none_or(|ip| ip.is_unspecified());
+        let same_address = all(self) || all(other) || self.address == other.address;
+        self.protocol == other.protocol && self.port == other.port && same_address
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        match self.address {
+            Some(ip) => write!(f, "{protocol} {}", SocketAddr::new(ip, self.port)),
+            None => write!(f, "{protocol} port {}", self.port),
+        }
+    }
+}
+
+/// The sockets of the pod's apps. A port that the pod manifest maps to one of the host has the host's number, in any
+/// network, as in rkt: that is where clients look for it.
+///
+/// # Errors
+/// A protocol without sockets, or two sockets for one port; the message names the field.
+pub fn sockets(pod: &Pod, network: Network) -> Result<Sockets> {
+    let mut sockets = Sockets::new();
+    for app in &pod.apps {
+        let own = of_app(pod, app, network).with_context(|| format!("app {}", app.name()))?;
+        if !own.is_empty() {
+            sockets.insert(app.name().to_owned(), own);
+        }
+    }
+    let all: Vec<_> = sockets
+        .iter()
+        .flat_map(|(app, sockets)| sockets.iter().map(move |socket| (app, socket)))
+        .collect();
+    for (i, (app, socket)) in all.iter().enumerate() {
+        if let Some((other, same)) = all[..i].iter().find(|(_, other)| socket.excludes(other)) {
+            bail!(
+                "app {app}: app.ports ({}): {socket} is that of port {} of app {other}: give it another number, or map it to another port of the host",
+                socket.name,
+                same.name
+            );
+        }
+    }
+    Ok(sockets)
+}
+
+fn of_app(pod: &Pod, app: &PodApp, network: Network) -> Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for (i, port) in app.app.ports.iter().enumerate() {
+        if !port.socket_activated {
+            continue;
+        }
+        let protocol = match port.protocol.as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => bail!(
+                "app.ports[{i}].protocol: {other:?} must be tcp or udp, as the port is socket-activated"
+            ),
+        };
+        let field = format!("app.ports[{i}]");
+        for (address, first) in numbers(pod, port, network) {
+            let last = u32::from(first) + u32::from(port.count) - 1;
+            ensure!(
+                u16::try_from(last).is_ok(),
+                "{field}: with a count of {} it goes past 65535",
+                port.count
+            );
+            ensure!(
+                sockets.len() + usize::from(port.count) <= MOST,
+                "{field}.count: an app can have {MOST} sockets at most"
+            );
+            sockets.extend((0..port.count).map(|k| Socket {
+                name: port.name.to_string(),
+                protocol,
+                address,
+                port: first + k,
+            }));
+        }
+    }
+    Ok(sockets)
+}
+
+/// Where a port of an app is listened on: on every port of the host that is mapped to it, else on its own number.
+fn numbers(pod: &Pod, port: &Port, network: Network) -> Vec<(Option<IpAddr>, u16)> {
+    let exposed = pod.manifest.ports.iter().filter(|e| e.name == port.name);
+    let numbers: Vec<_> = exposed
+        // The host's addresses are only in the host's network.
+        .map(|e| (e.host_ip.filter(|_| network == Network::Host), e.host_port))
+        .collect();
+    if numbers.is_empty() {
+        return vec![(None, port.port)];
+    }
+    numbers
+}
+
+/// What the user should know of ports of the host that lead nowhere.
+pub(crate) fn warnings(pod: &Pod) -> Vec<String> {
+    let activated = |name: &str| {
+        let mut ports = pod.apps.iter().flat_map(|app| &app.app.ports);
+        ports.any(|port| port.socket_activated && port.name.as_str() == name)
+    };
+    let exposed = pod.manifest.ports.iter();
+    exposed
+        .filter(|exposed| !activated(exposed.name.as_str()))
+        .map(|exposed| {
+            format!(
+                "port {} of the host does not lead to port {} of an app: forwarding ports is not supported yet",
+                exposed.host_port, exposed.name
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(protocol: Protocol, address: Option<&str>, port: u16) -> Socket {
+        Socket {
+            name: "web".into(),
+            protocol,
+            address: address.map(|ip| ip.parse().unwrap()),
+            port,
+        }
+    }
+
+    #[test]
+    fn addresses_as_systemd_and_people_read_them() {
+        for (address, directive, shown) in [
+            (None, "80", "tcp port 80"),
+            (Some("10.0.0.1"), "10.0.0.1:80", "tcp 10.0.0.1:80"),
+            (Some("::1"), "[::1]:80", "tcp [::1]:80"),
+        ] {
+            let socket = socket(Protocol::Tcp, address, 80);
+            assert_eq!(socket.directive(), ("ListenStream", directive.to_owned()));
+            assert_eq!(socket.to_string(), shown);
+        }
+        let udp = socket(Protocol::Udp, None, 53);
+        assert_eq!(udp.directive(), ("ListenDatagram", "53".to_owned()));
+    }
+
+    #[test]
+    fn one_port_has_one_socket() {
+        let tcp = |address, port| socket(Protocol::Tcp, address, port);
+        assert!(tcp(None, 80).excludes(&tcp(Some("::1"), 80)));
+        assert!(tcp(Some("10.0.0.1"), 80).excludes(&tcp(Some("0.0.0.0"), 80)));
+        assert!(tcp(Some("::1"), 80).excludes(&tcp(Some("::1"), 80)));
+        assert!(!tcp(Some("::1"), 80).excludes(&tcp(Some("127.0.0.1"), 80)));
+        assert!(!tcp(None, 80).excludes(&tcp(None, 81)));
+        assert!(!tcp(None, 80).excludes(&socket(Protocol::Udp, None, 80)));
+    }
+}
