@@ -65,6 +65,21 @@ impl HostFacts {
         })
     }
 
+    /// The SELinux context of the pod's processes, when there is one and SELinux.
+    pub fn process_context(&self) -> Option<&str> {
+        self.context(self.selinux_context.as_deref())
+    }
+
+    /// The SELinux context of what is mounted for the pod, when there is one and SELinux.
+    pub fn mount_context(&self) -> Option<&str> {
+        self.context(self.selinux_mount_context.as_deref())
+    }
+
+    /// Callers set the variables even when they have nothing to say.
+    fn context<'a>(&self, given: Option<&'a str>) -> Option<&'a str> {
+        given.filter(|context| self.selinux && !context.is_empty())
+    }
+
     /// Which cgroup the pod gets, and who makes it.
     pub fn pod_cgroup(&self, machine: &str) -> PodCgroup {
         let own = self.cgroups.own_unit();

@@ -31,6 +31,9 @@ pub struct AppSpec {
     pub read_only_root: bool,
     /// Whether paths of `/proc` and `/sys` are hidden or read-only.
     pub protect_paths: bool,
+    /// The SELinux context of what is mounted for the app's `/dev`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_context: Option<String>,
     /// Volumes, parents before what is mounted below them.
     pub mounts: Vec<VolumeMount>,
     /// The sockets that systemd gives it, in this order.

@@ -13,10 +13,12 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use common::appc::isolator::SELINUX_CONTEXT;
 use common::apply::{Applied, apply};
 use common::cgroup::Entered;
 use common::facts::{HostFacts, PodCgroup};
 use common::flags;
+use common::isolate::lsm;
 use common::limits::{self, Limits};
 use common::load::Pod;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
@@ -66,6 +68,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         storage,
     };
     let plan = plan(&dir, &inputs)?;
+    check_contexts(&pod, &facts)?;
     for warning in &plan.warnings {
         eprintln!("init: warning: {warning}");
     }
@@ -125,6 +128,26 @@ fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
         host_resolv_conf: resolv,
         host_hosts: hosts,
     })
+}
+
+/// Refuses SELinux contexts that the host's policy does not know, before anything is made.
+fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
+    if !facts.selinux {
+        return Ok(());
+    }
+    let check = |context: Option<&str>| match context {
+        Some(context) => lsm::check_context(Path::new("/"), context),
+        None => Ok(()),
+    };
+    check(facts.process_context()).context("RKT_SELINUX_CONTEXT")?;
+    check(facts.mount_context()).context("RKT_SELINUX_MOUNT_CONTEXT")?;
+    check(lsm::selinux(&pod.manifest.isolators)?.as_deref()).context(SELINUX_CONTEXT)?;
+    for app in &pod.apps {
+        let context = lsm::selinux(&app.app.isolators)?;
+        check(context.as_deref())
+            .with_context(|| format!("app {}: {SELINUX_CONTEXT}", app.name()))?;
+    }
+    Ok(())
 }
 
 /// Enters the pod's cgroup, unless nspawn has systemd make it.

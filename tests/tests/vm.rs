@@ -2,6 +2,8 @@
 
 #[path = "vm/limits.rs"]
 mod limits;
+#[path = "vm/protection.rs"]
+mod protection;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,10 @@
 //! steps: with `SELinuxContext=` or `AppArmorProfile=` of the unit systemd would confine `prepare-app` already, which
 //! has mounts to make.
 
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
@@ -39,6 +43,22 @@ pub fn check_loaded(profile: &str, loaded: &[String]) -> Result<()> {
     match profile == "unconfined" || loaded.iter().any(|known| known == profile) {
         true => Ok(()),
         false => bail!("{APPARMOR_PROFILE}: profile: {profile:?} is not loaded on this host"),
+    }
+}
+
+/// Refuses a context that the host's policy does not allow; `root` is that of the host. The kernel checks what is written
+/// to the file `context` of selinuxfs.
+pub fn check_context(root: &Path, context: &str) -> Result<()> {
+    let path = root.join("sys/fs/selinux/context");
+    let file = File::options().write(true).open(&path);
+    let mut file = file.with_context(|| format!("open {}", path.display()))?;
+    // All of it in one write, as the kernel wants it.
+    match file.write(context.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(err) if err.kind() == ErrorKind::InvalidInput => {
+            bail!("the SELinux policy of this host knows no context {context:?}")
+        }
+        Err(err) => Err(err).with_context(|| format!("write {}", path.display())),
     }
 }
 

@@ -123,18 +123,12 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         }
         Network::Host => {}
     }
-    if inputs.facts.selinux {
-        let contexts = [
-            ("--selinux-context", &inputs.facts.selinux_context),
-            (
-                "--selinux-apifs-context",
-                &inputs.facts.selinux_mount_context,
-            ),
-        ];
-        for (option, context) in contexts {
-            let context = context.as_ref().filter(|context| !context.is_empty());
-            command.extend(context.map(|context| format!("{option}={context}")));
-        }
+    let contexts = [
+        ("--selinux-context", inputs.facts.process_context()),
+        ("--selinux-apifs-context", inputs.facts.mount_context()),
+    ];
+    for (option, context) in contexts {
+        command.extend(context.map(|context| format!("{option}={context}")));
     }
     if let Some(range) = inputs.options.private_users {
         // stage0 has given the trees to the range already.

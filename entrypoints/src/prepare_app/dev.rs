@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use common::root::Root;
+use common::spec::AppSpec;
 use rustix::fs::{self, FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
@@ -37,9 +38,14 @@ const SHARED: [&str; 2] = ["shm", "mqueue"];
 const TTY_GROUP: &str = "5";
 
 /// Mounts `/dev` in the app's root.
-pub(super) fn mount(root: &Root) -> Result<()> {
+pub(super) fn mount(root: &Root, spec: &AppSpec) -> Result<()> {
+    // Without it these have a context of the host's, in which a confined app may not write.
+    let context = spec.mount_context.as_deref();
+    let context = context.map(|context| ("context", context));
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = new_mount("tmpfs", &[("mode", "755"), ("size", "64k")], flags)?;
+    let mut options = vec![("mode", "755"), ("size", "64k")];
+    options.extend(context);
+    let dev = new_mount("tmpfs", &options, flags)?;
     // Everything that does not need the place is made before the mount is attached.
     for (name, major, minor) in NODES {
         node(&dev, name, major, minor).with_context(|| format!("make /dev/{name}"))?;
@@ -50,11 +56,9 @@ pub(super) fn mount(root: &Root) -> Result<()> {
     attach(&dev, root, Path::new("/dev"))?;
 
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let pts = new_mount(
-        "devpts",
-        &[("mode", "620"), ("gid", TTY_GROUP), ("ptmxmode", "666")],
-        flags,
-    )?;
+    let mut options = vec![("mode", "620"), ("gid", TTY_GROUP), ("ptmxmode", "666")];
+    options.extend(context);
+    let pts = new_mount("devpts", &options, flags)?;
     attach(&pts, root, Path::new("/dev/pts"))?;
     attach(
         clone_tree(Path::new("/dev/console"))?,

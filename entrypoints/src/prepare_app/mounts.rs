@@ -54,7 +54,7 @@ pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     let cgroups =
         read_only(clone_tree(Path::new(CGROUPS))?).context("make the cgroups read-only")?;
     attach(cgroups, &app_root, Path::new(CGROUPS))?;
-    dev::mount(&app_root)?;
+    dev::mount(&app_root, spec)?;
     if spec.protect_paths {
         protect::protect(&app_root)?;
     }

@@ -157,11 +157,11 @@ fn exec(mut command: Command, lock: &Lock) -> anyhow::Error {
         Ok(fd) => fd,
         Err(err) => return err,
     };
-    // The contract has the last two set even when they are empty.
-    command
-        .env("RKT_LOCK_FD", fd.to_string())
-        .env("RKT_SELINUX_CONTEXT", "")
-        .env("RKT_SELINUX_MOUNT_CONTEXT", "");
+    command.env("RKT_LOCK_FD", fd.to_string());
+    // The contract has them set even when they are empty. This stage0 makes no contexts up: the caller may name them.
+    for name in ["RKT_SELINUX_CONTEXT", "RKT_SELINUX_MOUNT_CONTEXT"] {
+        command.env(name, std::env::var_os(name).unwrap_or_default());
+    }
     let err = command.exec();
     lock.disinherit();
     let program = Path::new(command.get_program()).display();

@@ -24,6 +24,7 @@ pub use machine::{TestVm, missing};
 pub use protocol::Status;
 pub use report::Report;
 
+use machine::made;
 use protocol::{Step, Task};
 
 /// How long a guest may take from its start to its end, and how long one step. Only what hangs gets here: a guest
@@ -37,6 +38,7 @@ pub struct Config {
     guest: Guest,
     files: Vec<(PathBuf, Content)>,
     steps: Vec<Step>,
+    kernel_words: Vec<String>,
     limit: Duration,
 }
 
@@ -53,6 +55,7 @@ impl Config {
             guest,
             files: Vec::new(),
             steps: Vec::new(),
+            kernel_words: Vec::new(),
             limit: GUEST_LIMIT,
         }
         .file(agent, "guest-agent")
@@ -69,6 +72,15 @@ impl Config {
     pub fn text(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.into(), Content::Text(text.into())));
         self
+    }
+
+    /// Brings the compiled policy of a security module along (`apparmor` or `selinux`) as `/payload/policy`, and has the
+    /// kernel use that module.
+    pub fn security(mut self, module: &str) -> Self {
+        self.kernel_words.push(format!("security={module}"));
+        // SELinux only; others pass it over.
+        self.kernel_words.push("enforcing=1".into());
+        self.file(&made().join("policies").join(module), "policy")
     }
 
     /// Adds a step: a command that is run after the steps before it, however they ended. White space separates its

@@ -59,6 +59,7 @@ pub(super) fn plan(
             .unwrap_or_else(|| "/".into()),
         read_only_root: app.runtime.read_only_root_fs,
         protect_paths: !inputs.options.disable_paths,
+        mount_context: inputs.facts.mount_context().map(str::to_owned),
         mounts,
         sockets: sockets.get(name).cloned().unwrap_or_default(),
     };
