@@ -1,9 +1,11 @@
 //! The cgroups of a pod: one in each hierarchy that the host has mounted, under the same path in all of them,
 //! because the contract has a single `subcgroup` per pod.
 
+mod kill;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -156,18 +158,6 @@ impl Hierarchies {
         Ok(entered)
     }
 
-    /// Kills every process in the cgroup `path` and below, in every hierarchy, and waits until they are gone.
-    pub fn kill(&self, path: &Path) -> Result<()> {
-        for hierarchy in &self.0 {
-            let dir = hierarchy.dir(path);
-            if dir.join("cgroup.kill").exists() {
-                write(&dir.join("cgroup.kill"), "1")?;
-            }
-            kill_each(&dir)?;
-        }
-        Ok(())
-    }
-
     /// The processes in the cgroup `path` and below it, in any hierarchy.
     pub fn processes(&self, path: &Path) -> BTreeSet<i32> {
         let dirs = self.0.iter().flat_map(|h| subtree(&h.dir(path)));
@@ -179,6 +169,23 @@ impl Hierarchies {
         let dirs = self.0.iter().filter_map(|h| h.dir_of_unit(pod, unit));
         let dirs = dirs.flat_map(|dir| subtree(&dir));
         dirs.flat_map(|dir| pids(&dir)).collect()
+    }
+
+    /// The cgroups with one of these names, as paths from their hierarchy's root.
+    pub fn find(&self, names: &[String]) -> BTreeSet<PathBuf> {
+        let named = |dir: &PathBuf| {
+            let name = dir.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| names.iter().any(|n| n == name))
+        };
+        let of = |hierarchy: &Hierarchy| {
+            let found = subtree(&hierarchy.mount_point).into_iter().filter(named);
+            let below = found.filter_map(|dir| {
+                let below = dir.strip_prefix(&hierarchy.mount_point).ok()?;
+                Some(hierarchy.mounted.join(below))
+            });
+            below.collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
     }
 
     /// Removes the cgroup `path` with all below it from every hierarchy. What is not there is no error.
@@ -328,44 +335,4 @@ fn pids(dir: &Path) -> Vec<i32> {
         .filter_map(|pid| pid.parse().ok())
         .filter(|pid| *pid > 0)
         .collect()
-}
-
-/// Kills the processes of a cgroup subtree one by one until none is left: what a v1 hierarchy needs, and harmless
-/// after `cgroup.kill`. A process that forks meanwhile is met in the next round.
-fn kill_each(dir: &Path) -> Result<()> {
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-    loop {
-        let dirs = subtree(dir);
-        let mut dying = Vec::new();
-        for pid in dirs.iter().flat_map(|dir| pids(dir)) {
-            let Some(pid) = Pid::from_raw(pid) else {
-                continue;
-            };
-            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
-            };
-            // The pid may have been reused since it was read: it is ours only if it is still in there.
-            if dirs
-                .iter()
-                .any(|dir| pids(dir).contains(&pid.as_raw_nonzero().get()))
-            {
-                match pidfd_send_signal(&pidfd, Signal::KILL) {
-                    Ok(()) | Err(rustix::io::Errno::SRCH) => dying.push(pidfd),
-                    Err(err) => {
-                        return Err(io::Error::from(err)).context(format!("kill process {pid:?}"));
-                    }
-                }
-            }
-        }
-        if dying.is_empty() {
-            return Ok(());
-        }
-        for pidfd in dying {
-            let mut fds = [rustix::event::PollFd::new(
-                &pidfd,
-                rustix::event::PollFlags::IN,
-            )];
-            rustix::event::poll(&mut fds, None).context("wait for a killed process")?;
-        }
-    }
 }

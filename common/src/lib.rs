@@ -26,6 +26,7 @@ pub mod isolate;
 pub mod limits;
 pub mod listen;
 pub mod load;
+pub mod lock;
 pub mod options;
 pub mod plan;
 pub mod pod;

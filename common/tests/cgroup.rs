@@ -240,3 +240,34 @@ fn processes_are_moved_counted_and_killed() {
     real.remove(&path).unwrap();
     assert!(real.0.iter().all(|h| !h.dir(&path).exists()));
 }
+
+/// A process that starts its successor and ends, again and again: it is never there for long under one pid.
+#[test]
+fn who_runs_away_is_killed() {
+    let Some(real) = real() else {
+        return;
+    };
+    let v1 = real.0.iter().filter(|h| !h.is_unified()).cloned();
+    let v1 = Hierarchies(v1.collect());
+    let has_freezer = v1.has_controller("freezer", "", &[]);
+    let ways = [(real.clone(), "unified"), (v1, "v1")];
+    let dir = TempDir::new().unwrap();
+    let script = dir.path().join("runner");
+    fs::write(&script, "#!/bin/sh\n\"$0\" &\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (hierarchies, name) in ways {
+        let killing = |h: &Hierarchy| h.is_unified() && h.dir(Path::new("/")).exists();
+        if !hierarchies.0.iter().any(killing) && !has_freezer {
+            continue;
+        }
+        let path = PathBuf::from(format!("/cgroup-test-{name}-{}", std::process::id()));
+        let entered = hierarchies.enter(&path).unwrap();
+        let first = Command::new(&script).spawn();
+        drop(entered);
+        first.unwrap().wait().unwrap();
+        assert!(!hierarchies.processes(&path).is_empty(), "{name}");
+        hierarchies.kill(&path).unwrap();
+        // Fails as long as anything lives in it.
+        hierarchies.remove(&path).unwrap();
+    }
+}

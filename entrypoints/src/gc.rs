@@ -1,10 +1,11 @@
 //! Frees what outlives the pod in the working directory: its cgroups, processes that are left in them, and what
 //! nspawn and journald of the host have been given. Nothing of it is an error when it is gone already.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -13,8 +14,7 @@ use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, switch, value};
 use common::pod::{PodDir, machine_name};
 
-use crate::stop::pod_cgroup;
-use crate::{print_help, uuid};
+use crate::{print_help, supervisor, uuid};
 
 const FLAGS: [Flag; 2] = [
     switch("debug", "accepted, for stage0s that pass it"),
@@ -34,13 +34,24 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
     }
     let uuid = uuid(&flags.rest)?;
-    if let Some(cgroup) = pod_cgroup(&PodDir::new("."), &uuid)? {
-        let hierarchies = Hierarchies::read(Path::new("/proc"))?;
+    let hierarchies = Hierarchies::read(Path::new("/proc"))?;
+    for cgroup in cgroups(&hierarchies, &uuid) {
         hierarchies.kill(&cgroup)?;
         hierarchies.remove(&cgroup)?;
     }
     free_host(Path::new("/"), &uuid)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pod's cgroups: what its directory names, or what has the pod's name, where that file is spoilt.
+fn cgroups(hierarchies: &Hierarchies, uuid: &Uuid) -> BTreeSet<PathBuf> {
+    match supervisor::cgroup(&PodDir::new("."), uuid) {
+        Ok(cgroup) => cgroup.into_iter().collect(),
+        Err(err) => {
+            eprintln!("gc: warning: {err:#}: looking for the pod's cgroups by their names");
+            hierarchies.find(&supervisor::cgroup_names(uuid))
+        }
+    }
 }
 
 /// Removes what the host keeps of the pod outside of the pod directory.

@@ -1,9 +1,10 @@
 //! Stops the pod in the working directory and waits until it is gone.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
 use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, switch};
-use common::pod::{PodDir, machine_name};
+use common::lock;
+use common::pod::PodDir;
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -21,8 +23,11 @@ const FLAGS: [Flag; 2] = [
     switch("force", "kill every process of the pod"),
     switch("debug", "accepted, for stage0s that pass it"),
 ];
-/// How long a pod may be without a PID 1 that can be told to halt, while it starts or ends.
-const START_TIME: Duration = Duration::from_secs(60);
+/// How long a pod may take to get a PID 1 that can be told to halt, while it starts, and to be gone without one.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a pod is looked at when there is nothing to wait for: the kernel tells nobody of a new PID 1 or a lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const ADVICE: &str = "stop the pod with --force";
 const USAGE: &str = "stop [OPTIONS] UUID";
 const ABOUT: &str =
     "Stops the pod in the working directory: its apps in order, or all at once with --force.";
@@ -33,60 +38,101 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     if flags.help {
         return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
     }
-    let uuid = uuid(&flags.rest)?;
-    let dir = PodDir::new(".");
-    let supervisor = supervisor::of_pod(&dir, &uuid)?;
-    let cgroup = pod_cgroup(&dir, &uuid)?;
+    let pod = Pod {
+        dir: PodDir::new("."),
+        lock: File::open(".").context("open the pod directory")?,
+        uuid: uuid(&flags.rest)?,
+        hierarchies: Hierarchies::read(Path::new("/proc"))?,
+    };
     if flags.is_set("force") {
-        kill(supervisor, cgroup.as_deref())?;
+        pod.kill()?;
     } else {
-        halt(supervisor, cgroup.as_deref())?;
+        pod.halt()?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has the pod's systemd stop the apps in order, and waits until the pod is gone.
-///
-/// systemd is asked, and not nspawn, which kills the pod when it is asked for a second time, and which may have been
-/// killed itself.
-fn halt(supervisor: Option<OwnedFd>, cgroup: Option<&Path>) -> Result<()> {
-    let Some(cgroup) = cgroup else { return Ok(()) };
-    let hierarchies = Hierarchies::read(Path::new("/proc"))?;
-    let deadline = Instant::now() + START_TIME;
-    let init = loop {
-        if let Some(init) = supervisor::listening_init(hierarchies.processes(cgroup))? {
-            break init;
-        }
-        // No PID 1 yet, or none any more: the supervisor knows which.
-        let Some(supervisor) = &supervisor else {
-            return Ok(());
-        };
-        if supervisor::wait(supervisor, Some(supervisor::LOOK_AGAIN))? {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            bail!("the pod does not start or end within {START_TIME:?}: stop it with --force");
-        }
-    };
-    signal(&init, common::sys::halt_signal())?;
-    supervisor::wait(&init, None)?;
-    if let Some(supervisor) = &supervisor {
-        supervisor::wait(supervisor, None)?;
-    }
-    Ok(())
+/// A pod that may start, run, end, or be gone at any moment.
+struct Pod {
+    dir: PodDir,
+    /// The pod directory, for looking at the lock on it.
+    lock: File,
+    uuid: Uuid,
+    hierarchies: Hierarchies,
 }
 
-/// Kills every process of the pod.
-fn kill(supervisor: Option<OwnedFd>, cgroup: Option<&Path>) -> Result<()> {
-    if let Some(cgroup) = cgroup {
-        Hierarchies::read(Path::new("/proc"))?.kill(cgroup)?;
+impl Pod {
+    /// Has the pod's systemd stop the apps in order, and waits until the pod is gone.
+    ///
+    /// systemd is asked, and not nspawn, which kills the pod when it is asked for a second time, and which may have been
+    /// killed itself.
+    fn halt(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let init = loop {
+            // First: who was alive and has no PID 1 is looked at again.
+            let alive = self.is_alive()?;
+            if let Some(init) = supervisor::listening_init(self.processes()?)? {
+                break init;
+            }
+            if !alive {
+                return Ok(());
+            }
+            self.wait_a_moment(deadline).context(ADVICE)?;
+        };
+        signal(&init, common::sys::halt_signal())?;
+        supervisor::wait(&init, None)?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_alive()? {
+            self.wait_a_moment(deadline).context(ADVICE)?;
+        }
+        Ok(())
     }
-    // nspawn is in a cgroup that is not the pod's where systemd made the pod's.
-    if let Some(supervisor) = supervisor {
-        signal(&supervisor, Signal::KILL)?;
-        supervisor::wait(&supervisor, None)?;
+
+    /// Kills every process of the pod, also those that only come while it starts.
+    fn kill(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(cgroup) = supervisor::cgroup(&self.dir, &self.uuid)? {
+                self.hierarchies.kill(&cgroup)?;
+            }
+            // nspawn is in a cgroup that is not the pod's where systemd made the pod's.
+            if let Some(supervisor) = supervisor::of_pod(&self.dir, &self.uuid)? {
+                signal(&supervisor, Signal::KILL)?;
+                supervisor::wait(&supervisor, None)?;
+            }
+            if !self.is_alive()? {
+                return Ok(());
+            }
+            self.wait_a_moment(deadline)?;
+        }
     }
-    Ok(())
+
+    /// Whether the pod starts, runs or ends. Its lock falls early when nspawn is killed.
+    fn is_alive(&self) -> Result<bool> {
+        let locked = lock::is_held(&self.lock).context("look at the lock of the pod directory")?;
+        Ok(locked || !self.processes()?.is_empty())
+    }
+
+    fn processes(&self) -> Result<BTreeSet<i32>> {
+        let cgroup = supervisor::cgroup(&self.dir, &self.uuid)?;
+        Ok(cgroup.map_or_else(BTreeSet::new, |cgroup| self.hierarchies.processes(&cgroup)))
+    }
+
+    /// Waits for the end of the supervisor, and not for long.
+    fn wait_a_moment(&self, deadline: Instant) -> Result<()> {
+        if Instant::now() >= deadline {
+            bail!(
+                "the pod has neither started nor ended within {PATIENCE:?}: stop it with --force"
+            );
+        }
+        match supervisor::of_pod(&self.dir, &self.uuid)? {
+            Some(supervisor) => supervisor::wait(&supervisor, Some(LOOK_AGAIN)).map(drop),
+            None => {
+                std::thread::sleep(LOOK_AGAIN);
+                Ok(())
+            }
+        }
+    }
 }
 
 fn signal(process: &OwnedFd, signal: Signal) -> Result<()> {
@@ -94,35 +140,4 @@ fn signal(process: &OwnedFd, signal: Signal) -> Result<()> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(err) => Err(err).context("signal the pod"),
     }
-}
-
-/// The cgroup of the pod, as its directory names it; `None` when it never had one.
-///
-/// # Errors
-/// When what the file names is not a cgroup of this pod: nothing else may be killed or removed.
-pub(crate) fn pod_cgroup(dir: &PodDir, uuid: &Uuid) -> Result<Option<PathBuf>> {
-    let file = dir.subcgroup();
-    let content = match fs::read_to_string(&file) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        content => content.with_context(|| format!("read {}", file.display()))?,
-    };
-    let path = PathBuf::from(content.trim_end());
-    let machine = machine_name(uuid.as_str());
-    let scope = format!(
-        "machine-{}.scope",
-        common::unit::escape::unit_name(&machine)
-    );
-    let plain = path
-        .components()
-        .all(|c| !matches!(c, std::path::Component::ParentDir));
-    let own = path
-        .file_name()
-        .is_some_and(|name| name == machine.as_str() || name == scope.as_str());
-    if !path.is_absolute() || !plain || !own {
-        bail!(
-            "{}: {content:?} is not a cgroup of this pod",
-            file.display()
-        );
-    }
-    Ok(Some(path))
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
 use common::pod::{PodDir, machine_name};
+use common::root::Root;
 use procfs::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -14,16 +16,18 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// How long a process may take to become PID 1 of a pod that is starting.
 const START_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile: the kernel tells nobody of a new namespace.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The supervisor of the pod `uuid` (the parent of its PID 1), when it is alive.
 ///
 /// The pid in the file may be somebody else's by now: a process counts only when its command line names the pod, and
 /// it is held by descriptor before that is looked at.
 pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
-    let Some(pid) = pid_file(&dir.ppid())? else {
-        return Ok(None);
+    let named = match (pid_file(dir, &dir.ppid())?, pid_file(dir, &dir.pid())?) {
+        (None, Some(init)) => parent(init),
+        (supervisor, _) => supervisor,
     };
+    let Some(pid) = named else { return Ok(None) };
     let Some(pidfd) = open(pid)? else {
         return Ok(None);
     };
@@ -32,6 +36,43 @@ pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
         .unwrap_or_default();
     let machine = format!("--machine={}", machine_name(uuid.as_str()));
     Ok(command.contains(&machine).then_some(pidfd))
+}
+
+/// The parent of a process, when it is alive.
+fn parent(pid: Pid) -> Option<Pid> {
+    let process = Process::new(pid.as_raw_nonzero().get());
+    Pid::from_raw(process.and_then(|process| process.stat()).ok()?.ppid)
+}
+
+/// The cgroup of the pod, as its directory names it; `None` when it never had one.
+///
+/// # Errors
+/// When what the file names is not a cgroup of this pod: nothing else may be killed or removed.
+pub(crate) fn cgroup(dir: &PodDir, uuid: &Uuid) -> Result<Option<PathBuf>> {
+    let file = dir.subcgroup();
+    let Some(content) = record(dir, &file)? else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(content.trim_end());
+    let plain = path
+        .components()
+        .all(|c| !matches!(c, std::path::Component::ParentDir));
+    let name = path.file_name().and_then(|name| name.to_str());
+    let own = name.is_some_and(|name| cgroup_names(uuid).iter().any(|own| own == name));
+    if !path.is_absolute() || !plain || !own {
+        bail!(
+            "{}: {content:?} is not a cgroup of this pod",
+            file.display()
+        );
+    }
+    Ok(Some(path))
+}
+
+/// The names that a pod's cgroup may have: by itself, and as a scope of the host's systemd.
+pub(crate) fn cgroup_names(uuid: &Uuid) -> [String; 2] {
+    let machine = machine_name(uuid.as_str());
+    let escaped = common::unit::escape::unit_name(&machine);
+    [machine, format!("machine-{escaped}.scope")]
 }
 
 /// The pod's PID 1 among the processes of its cgroup, when it takes the request to halt: before that, the kernel keeps
@@ -59,10 +100,9 @@ fn takes_halt_signal(pid: i32) -> bool {
 }
 
 /// Reads a file that holds a pid; `None` when it is not there.
-fn pid_file(path: &std::path::Path) -> Result<Option<Pid>> {
-    let content = match fs::read_to_string(path) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        content => content.with_context(|| format!("read {}", path.display()))?,
+fn pid_file(dir: &PodDir, path: &Path) -> Result<Option<Pid>> {
+    let Some(content) = record(dir, path)? else {
+        return Ok(None);
     };
     let pid = content
         .trim()
@@ -72,6 +112,17 @@ fn pid_file(path: &std::path::Path) -> Result<Option<Pid>> {
         .and_then(Pid::from_raw);
     pid.map(Some)
         .with_context(|| format!("{}: {content:?} is not a pid", path.display()))
+}
+
+/// A file of the pod directory; `None` when it is not there. Whatever has become of it meanwhile: no link leads out of the
+/// directory, and a fifo is an error and not waited for.
+fn record(dir: &PodDir, path: &Path) -> Result<Option<String>> {
+    let read = || {
+        let name = path.file_name().unwrap_or_default();
+        let content = Root::open(dir.path())?.read(Path::new(name))?;
+        std::io::Result::Ok(content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    read().with_context(|| format!("read {}", path.display()))
 }
 
 /// A descriptor of a process; `None` when there is none.

@@ -186,6 +186,8 @@ fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     environment.extend(inputs.term.map(|term| ("TERM", term.to_owned())));
     // nspawn makes no filter of its own, which takes it 50 ms: the pod's first program loads one that is made already.
     environment.push(("SYSTEMD_SECCOMP", "0".into()));
+    // Nor does it lock the root: stage0 has locked the pod. A killed nspawn would leave its lock files on the host.
+    environment.push(("SYSTEMD_NSPAWN_LOCK", "0".into()));
     if inputs.options.ipc == Ipc::Parent {
         environment.push(("SYSTEMD_NSPAWN_SHARE_NS_IPC", "1".into()));
     }

@@ -1,7 +1,5 @@
 //! Commands that look at pods: `list`, `status`, `cat-manifest`; and `stop`.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use common::annotation::entrypoint;
@@ -160,25 +158,18 @@ impl Stop {
 
     fn stop(&self, context: &Context, uuid: &str) -> Result<()> {
         let uuid = context.pods.find(uuid)?;
-        let seen = context.pods.see(&uuid, &context.proc)?;
+        let seen = wait::until_mounted(&context.pods, &uuid, &context.proc)?;
         if seen.state != State::Running {
             bail!("stop pod {uuid}: it is {}", seen.state.as_str());
         }
         let dir = context.pods.dir(seen.pod.place, &uuid);
-        let mut command = Stage1::of(&dir)?.command(&dir, entrypoint::STOP)?;
-        if self.force {
-            command.arg("--force");
-        }
-        if context.debug {
-            command.arg("--debug");
-        }
-        command.arg(uuid.as_str());
-        let status = command
-            .status()
-            .with_context(|| format!("execute {}", Path::new(command.get_program()).display()))?;
-        if !status.success() {
-            bail!("stop pod {uuid}: stop entrypoint of its stage1: {status}");
-        }
+        let options = [(self.force, "--force"), (context.debug, "--debug")];
+        let options = options
+            .into_iter()
+            .filter_map(|(on, name)| on.then_some(name));
+        Stage1::of(&dir)?
+            .call(&dir, entrypoint::STOP, &options.collect::<Vec<_>>(), &uuid)
+            .with_context(|| format!("stop pod {uuid}"))?;
         print(format!("{uuid}\n"))
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use common::annotation::entrypoint;
-use common::appc::{self, ImageManifest};
+use common::appc::{self, ImageManifest, Uuid};
 use common::pod::PodDir;
 
 /// A stage1 as its manifest describes it.
@@ -43,6 +43,26 @@ impl Stage1 {
         let mut command = Command::new(pod.path().join(&shown));
         command.arg0(shown).current_dir(pod.path());
         Ok(command)
+    }
+
+    /// Calls an entrypoint for the pod `uuid`, with these options, and waits for its end.
+    pub fn call(
+        &self,
+        pod: &PodDir,
+        annotation: &str,
+        options: &[&str],
+        uuid: &Uuid,
+    ) -> Result<()> {
+        let mut command = self.command(pod, annotation)?;
+        command.args(options).arg(uuid.as_str());
+        let status = command
+            .status()
+            .with_context(|| format!("execute {}", Path::new(command.get_program()).display()))?;
+        if !status.success() {
+            let name = annotation.rsplit('/').next().unwrap_or(annotation);
+            bail!("{name} entrypoint of its stage1: {status}");
+        }
+        Ok(())
     }
 
     /// An entrypoint's path in the stage1 root.

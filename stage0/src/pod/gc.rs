@@ -159,11 +159,11 @@ impl Collector<'_> {
 
     /// Frees what outlives a pod besides its files.
     fn free(&self, dir: &PodDir, uuid: &Uuid) -> Result<()> {
-        if !process::of_pod(dir, self.proc).is_empty() {
-            bail!("processes of it live on in its cgroup: stop it with --force");
-        }
         if dir.stage1_manifest().exists() {
             self.call_gc(dir, uuid)?;
+        }
+        if !process::of_pod(dir, self.proc).is_empty() {
+            bail!("processes of it live on in its cgroup");
         }
         unmount_below(dir.path(), self.proc)
     }
@@ -185,18 +185,8 @@ impl Collector<'_> {
             mount_stage1(self.pods, &store, dir)?;
             undo.push(move || unmount_root(root.path()));
         }
-        let mut command = Stage1::of(dir)?.command(dir, entrypoint::GC)?;
-        if self.debug {
-            command.arg("--debug");
-        }
-        command.arg(uuid.as_str());
-        let status = command
-            .status()
-            .with_context(|| format!("execute {}", Path::new(command.get_program()).display()))?;
-        if !status.success() {
-            bail!("gc entrypoint of its stage1: {status}");
-        }
-        Ok(())
+        let debug: &[&str] = if self.debug { &["--debug"] } else { &[] };
+        Stage1::of(dir)?.call(dir, entrypoint::GC, debug, uuid)
     }
 }
 

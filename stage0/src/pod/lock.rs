@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+pub use common::lock::is_held;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
 
@@ -67,15 +68,6 @@ impl Lock {
 impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// Whether somebody holds the lock on the directory `fd` exclusively.
-pub fn is_held(fd: impl AsFd) -> rustix::io::Result<bool> {
-    match flock(&fd, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => flock(&fd, FlockOperation::Unlock).map(|()| false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(err) => Err(err),
     }
 }
 

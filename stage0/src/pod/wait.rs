@@ -1,16 +1,18 @@
-//! Waits for pods: until one has ended, until one is ready.
+//! Waits for pods: until one has ended, until one is ready, until one has its root.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use common::appc::Uuid;
 use common::pod::PodDir;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::mounts::is_mounted;
 use super::state::{Pod, Seen, State};
 use super::{Pods, lock, process};
 
@@ -51,7 +53,7 @@ pub fn until(
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).with_context(context)?;
     let events = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
     inotify::add_watch(&watch, dir, events).with_context(context)?;
-    let look = rustix::event::Timespec::try_from(LOOK)?;
+    let look = Timespec::try_from(LOOK)?;
     let mut buffer = [0; 4096];
     while !holds() {
         if !runs()? {
@@ -66,6 +68,37 @@ pub fn until(
         let _ = rustix::io::read(&watch, &mut buffer);
     }
     Ok(())
+}
+
+/// How long the root of a pod that starts may take to be mounted.
+const MOUNT_TIME: Duration = Duration::from_secs(60);
+
+/// Waits until the entrypoints of a pod that runs are there: one that starts has no root for a moment.
+pub fn until_mounted(pods: &Pods, uuid: &Uuid, proc: &Path) -> Result<Seen> {
+    let end = Instant::now() + MOUNT_TIME;
+    loop {
+        let path = proc.join("self/mountinfo");
+        let mounts = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let seen = pods.see(uuid, proc)?;
+        let dir = pods.dir(seen.pod.place, uuid);
+        let starts = seen.state == State::Running && dir.overlay_prepared().exists();
+        if !starts || is_mounted(dir.stage_root().path(), proc)? {
+            return Ok(seen);
+        }
+        ensure!(
+            Instant::now() < end,
+            "pod {uuid}: its root is not mounted: {}",
+            dir.stage_root().path().display()
+        );
+        // proc_pid_mountinfo(5): it says by POLLPRI that it has changed since it was opened. The end of who mounts is no
+        // such event.
+        let mut fds = [PollFd::new(&mounts, PollFlags::PRI)];
+        let second = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        retry_on_intr(|| poll(&mut fds, Some(&second))).context("wait for a mount")?;
+    }
 }
 
 /// Waits until the directory of the pod is moved or deleted.
@@ -107,7 +140,6 @@ fn wait_for(fd: &rustix::fd::OwnedFd) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::sync::mpsc;
     use std::thread;
 

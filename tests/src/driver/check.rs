@@ -72,6 +72,27 @@ impl Pod {
             .collect())
     }
 
+    /// The processes in the pod's cgroup and below it, in each hierarchy; none when it never came so far to have one.
+    pub fn processes(&self) -> Result<Vec<String>> {
+        if !self.dir().join("subcgroup").exists() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let mut dirs = self.cgroups()?;
+        while let Some(dir) = dirs.pop() {
+            // A cgroup may go away meanwhile.
+            let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            found.extend(procs.lines().map(str::to_owned));
+            let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+            dirs.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_dir()),
+            );
+        }
+        Ok(found)
+    }
+
     /// Text files below the pod directory that mention a text, journals and lower layers aside.
     pub fn mentions(&self, text: &str) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();

@@ -1,9 +1,13 @@
 //! Collecting what outlives a pod.
 
-use anyhow::{Result, ensure};
-use tests::driver::{AppSpec, State};
+use std::fs;
+use std::os::unix::fs::symlink;
 
-use crate::common::{both, spec};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tests::driver::{AppSpec, Driver, State};
+
+use crate::common::{both, out, server, spec, wait_server};
 
 tests::cases!("gc":
     after_the_pod_was_moved,
@@ -12,6 +16,8 @@ tests::cases!("gc":
     of_a_pod_that_never_ran,
     flags,
     journal_link,
+    of_survivors,
+    of_a_pod_with_hostile_files,
 );
 
 fn app() -> AppSpec {
@@ -110,4 +116,79 @@ fn journal_link() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// An existing stage0 takes a pod whose supervisor was killed for an exited one, and calls gc, not stop.
+fn of_survivors() -> Result<()> {
+    both(|driver, overlay| {
+        let pod = driver.pod_in_run(spec(driver, overlay, [server()])?)?;
+        let run = pod.start(&["--net=none"])?;
+        wait_server(driver)?;
+        let supervisor: i32 = pod.read("ppid")?.trim().parse()?;
+        kill_process(Pid::from_raw(supervisor).context("ppid")?, Signal::KILL)?;
+        drop(run);
+        ensure!(!pod.processes()?.is_empty(), "the apps have ended too");
+        pod.become_state(State::ExitedGarbage)?;
+        pod.gc(&[])?.expect(0)?;
+        assert_eq!(pod.processes()?, [""; 0]);
+        assert_eq!(pod.cgroups()?, [""; 0].map(std::path::PathBuf::from));
+        Ok(())
+    })
+}
+
+/// Whatever its files say by then, gc takes this pod's things and nobody else's, and does not hang.
+fn of_a_pod_with_hostile_files() -> Result<()> {
+    tests::driver::with(|driver| {
+        let other = driver.pod_in_run(spec(driver, true, [server()])?)?;
+        let run = other.start(&["--net=none"])?;
+        wait_server(driver)?;
+        let theirs = other.dir().join("subcgroup");
+        for kind in ["text", "link", "parents", "root", "fifo", "folder"] {
+            spoilt(driver, kind, &theirs).with_context(|| format!("subcgroup is a {kind}"))?;
+            ensure!(other.is_locked()?, "{kind}: the other pod has ended");
+        }
+        other.stop(&[])?.expect(0)?;
+        run.process.finish()?.expect(0)?;
+        ensure!(
+            out(driver)?.join("stopped").exists(),
+            "the other pod was killed"
+        );
+        Ok(())
+    })
+}
+
+/// A pod whose `subcgroup` leads to the other's, or is nothing to be read.
+fn spoilt(driver: &Driver, kind: &str, theirs: &std::path::Path) -> Result<()> {
+    let pod = driver.pod_in_run(spec(driver, true, [app()])?)?;
+    pod.run(&["--net=none"])?.expect(0)?;
+    let own = pod.cgroups()?;
+    ensure!(!own.is_empty(), "the pod has left no cgroup to be freed");
+    pod.become_state(State::ExitedGarbage)?;
+    let file = pod.dir().join("subcgroup");
+    let before = fs::read_to_string(&file)?;
+    fs::remove_file(&file)?;
+    match kind {
+        "text" => fs::copy(theirs, &file).map(drop)?,
+        "link" => symlink(theirs, &file)?,
+        "parents" => {
+            let other = fs::read_to_string(theirs)?;
+            fs::write(&file, format!("{other}/../rkt-{}", pod.uuid))?;
+        }
+        "root" => fs::write(&file, "/")?,
+        "fifo" => {
+            let mode = rustix::fs::Mode::RWXU;
+            rustix::fs::mkfifoat(rustix::fs::CWD, &file, mode)?;
+        }
+        _ => fs::create_dir(&file)?,
+    }
+    let finished = pod.gc(&[])?.expect(0)?;
+    // A link that leads out of the pod directory leads nowhere.
+    if kind != "link" {
+        ensure!(finished.stderr.contains("gc: warning: "), "{finished}");
+        let left: Vec<_> = own.iter().filter(|dir| dir.exists()).collect();
+        ensure!(left.is_empty(), "cgroups are left: {left:?}");
+    }
+    let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+    fs::write(&file, before)?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod flags;
 mod gc;
 mod manifest;
 mod start;
+mod stop;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         gc::cases(),
         manifest::cases(),
         start::cases(),
+        stop::cases(),
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),
