@@ -221,7 +221,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     } else {
         capability::all(inputs.facts.last_capability)
     };
-    steps.push(match seccomp::of_pod(&capabilities)? {
+    steps.push(match seccomp::of_pod(&capabilities) {
         Some(filter) => Step::file(root.pod_filter(), filter),
         None => Step::NoFile {
             path: root.pod_filter(),

@@ -1,17 +1,11 @@
 //! From a request to the program that the kernel runs.
 
-use std::fs::File;
-use std::io::{Read, Seek};
-
 use anyhow::{Context, Result};
 use caps::{Capability, CapsHashSet};
-use libseccomp::{
-    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall, scmp_cmp,
-};
-use nix::errno::Errno;
+use libseccomp::ScmpSyscall;
 use nix::libc;
-use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::program::{Action, Filter, Rule};
 use super::sets;
 use super::{Mode, Request};
 use crate::isolate::capability;
@@ -36,60 +30,37 @@ pub struct Compiled {
 
 /// Compiles what was asked for, or the default filter, in which some calls depend on the app's capabilities.
 pub fn compile(request: Option<&Request>, capabilities: &CapsHashSet) -> Result<Compiled> {
-    let (context, notes) = match request {
-        Some(request) => (requested(request)?, notes(request, capabilities)),
+    let (filter, notes) = match request {
+        Some(request) => (requested(request), notes(request, capabilities)),
         None => (
             default(capabilities).context("make the default filter")?,
             Vec::new(),
         ),
     };
-    Ok(Compiled {
-        program: export(&context)?,
-        notes,
-    })
+    let program = filter.program();
+    Ok(Compiled { program, notes })
 }
 
 /// Compiles the filter of a pod as a whole, its systemd included: it does what nspawn's own would do, which nspawn
 /// takes 50 ms to make for each pod.
-pub fn compile_pod(capabilities: &CapsHashSet) -> Result<Vec<u8>> {
+pub fn compile_pod(capabilities: &CapsHashSet) -> Vec<u8> {
     // A call that no list here has is answered as if the kernel did not have it, so that programs fall back.
-    let mut context = context(ScmpAction::Errno(libc::ENOSYS))?;
-    let mut calls = sets::pod().allowed(capabilities);
-    calls.remove("socket");
-    let refused = sets::known().filter(|call| call != "socket" && !calls.contains(call));
-    let refused: Vec<_> = refused.collect();
-    add(
-        &mut context,
-        ScmpAction::Errno(libc::EPERM),
-        refused.iter().map(String::as_str),
-    )?;
-    add(
-        &mut context,
-        ScmpAction::Allow,
-        calls.iter().map(String::as_str),
-    )?;
-    // The audit system is the host's: programs take this error for a kernel without one.
-    add_sockets(&mut context, ScmpAction::Errno(libc::EAFNOSUPPORT))?;
-    export(&context)
-}
-
-fn context(default: ScmpAction) -> Result<ScmpFilterContext> {
-    let mut context = ScmpFilterContext::new(default)?;
-    if cfg!(target_arch = "x86_64") {
-        // 32-bit programs run in containers elsewhere, so they do here.
-        context.add_arch(ScmpArch::X86)?;
-        context.add_arch(ScmpArch::X32)?;
+    let mut filter = Filter::new(Action::Errno(libc::ENOSYS));
+    let calls = sets::pod().allowed(capabilities);
+    for call in sets::known().filter(|call| !calls.contains(call)) {
+        filter.add(&call, &Action::Errno(libc::EPERM).into());
     }
-    // A call of an architecture that is not named is one that no rule could judge.
-    context.set_act_badarch(ScmpAction::KillProcess)?;
-    Ok(context)
+    for call in &calls {
+        filter.add(call, &Action::Allow.into());
+    }
+    // The audit system is the host's: programs take this error for a kernel without one.
+    filter.add("socket", &sockets(Action::Errno(libc::EAFNOSUPPORT)));
+    filter.program()
 }
 
-fn requested(request: &Request) -> Result<ScmpFilterContext> {
-    let refuse = request
-        .errno
-        .map_or(ScmpAction::KillProcess, ScmpAction::Errno);
-    let allow = ScmpAction::Allow;
+fn requested(request: &Request) -> Filter {
+    let refuse = request.errno.map_or(Action::Kill, Action::Errno);
+    let allow = Action::Allow;
     // With everything in the set, what it says is the rule, and nothing has another.
     let (default, action) = match (request.mode, request.all) {
         (Mode::Retain, false) => (refuse, Some(allow)),
@@ -97,19 +68,14 @@ fn requested(request: &Request) -> Result<ScmpFilterContext> {
         (Mode::Retain, true) => (allow, None),
         (Mode::Remove, true) => (refuse, None),
     };
-    let mut context = context(default)?;
+    let mut filter = Filter::new(default);
     if let Some(action) = action {
-        let names = request
-            .names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| *name != EXECUTE);
-        add(&mut context, action, names)?;
+        for name in &request.names {
+            filter.add(name, &action.into());
+        }
     }
-    if default != allow {
-        add(&mut context, allow, [EXECUTE])?;
-    }
-    Ok(context)
+    filter.add(EXECUTE, &allow.into());
+    filter
 }
 
 fn notes(request: &Request, capabilities: &CapsHashSet) -> Vec<String> {
@@ -152,88 +118,46 @@ fn listed<'a>(what: &str, calls: impl Iterator<Item = &'a String>) -> Option<Str
 }
 
 /// The default filter: the calls in the list, others as the capabilities allow.
-fn default(capabilities: &CapsHashSet) -> Result<ScmpFilterContext> {
+fn default(capabilities: &CapsHashSet) -> Result<Filter> {
     let list = sets::default();
-    let refuse = ScmpAction::Errno(libc::EPERM);
-    let mut context = context(ScmpAction::Errno(libc::ENOSYS))?;
-    add(
-        &mut context,
-        ScmpAction::Allow,
-        list.allow.iter().map(String::as_str),
-    )?;
-    add(&mut context, refuse, list.refuse.iter().map(String::as_str))?;
+    let (allow, refuse) = (Rule::from(Action::Allow), Action::Errno(libc::EPERM).into());
+    let mut filter = Filter::new(Action::Errno(libc::ENOSYS));
+    list.refuse
+        .iter()
+        .for_each(|name| filter.add(name, &refuse));
     for (capability, names) in &list.for_capability {
         let capability: Capability = capability
             .parse()
             .with_context(|| format!("capability {capability:?}"))?;
-        let action = if capabilities.contains(&capability) {
-            ScmpAction::Allow
-        } else {
-            refuse
-        };
-        add(&mut context, action, names.iter().map(String::as_str))?;
+        let granted = capabilities.contains(&capability);
+        let rule = if granted { &allow } else { &refuse };
+        names.iter().for_each(|name| filter.add(name, rule));
     }
-    let personality = ScmpSyscall::from_name("personality")?;
-    for allowed in PERSONALITIES {
-        context.add_rule_conditional(
-            ScmpAction::Allow,
-            personality,
-            &[scmp_cmp!($arg0 == allowed)],
-        )?;
-    }
+    list.allow.iter().for_each(|name| filter.add(name, &allow));
+    let personalities = Rule {
+        cases: PERSONALITIES
+            .map(|allowed| (vec![(0, allowed)], Action::Allow))
+            .into(),
+        otherwise: Action::Errno(libc::ENOSYS),
+    };
+    filter.add("personality", &personalities);
     if capabilities.contains(&Capability::CAP_AUDIT_WRITE) {
-        context.add_rule(ScmpAction::Allow, ScmpSyscall::from_name("socket")?)?;
+        filter.add("socket", &allow);
     } else {
-        add_sockets(&mut context, ScmpAction::Errno(libc::EINVAL))?;
+        filter.add("socket", &sockets(Action::Errno(libc::EINVAL)));
     }
-    Ok(context)
+    Ok(filter)
 }
 
 /// Allows every socket but those of the audit system.
-fn add_sockets(context: &mut ScmpFilterContext, audit: ScmpAction) -> Result<()> {
-    let socket = ScmpSyscall::from_name("socket")?;
+fn sockets(audit: Action) -> Rule {
     let (family, protocol) = AUDIT_SOCKET;
-    let not = |arg, value| ScmpArgCompare::new(arg, ScmpCompareOp::NotEqual, value);
-    context.add_rule_conditional(
-        audit,
-        socket,
-        &[scmp_cmp!($arg0 == family), scmp_cmp!($arg2 == protocol)],
-    )?;
-    context.add_rule_conditional(ScmpAction::Allow, socket, &[not(0, family)])?;
-    context.add_rule_conditional(ScmpAction::Allow, socket, &[not(2, protocol)])?;
-    Ok(())
-}
-
-fn add<'a>(
-    context: &mut ScmpFilterContext,
-    action: ScmpAction,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<()> {
-    for name in names {
-        // Lists are made with other versions of libseccomp: a call that this one does not know has no number here.
-        let Ok(call) = ScmpSyscall::from_name(name) else {
-            continue;
-        };
-        context
-            .add_rule(action, call)
-            .with_context(|| format!("add a rule for {name}"))?;
+    Rule {
+        cases: vec![(vec![(0, family), (2, protocol)], audit)],
+        otherwise: Action::Allow,
     }
-    Ok(())
 }
 
-fn export(context: &ScmpFilterContext) -> Result<Vec<u8>> {
-    let mut file =
-        File::from(memfd_create("filter", MemfdFlags::CLOEXEC).context("make a file in memory")?);
-    context
-        .export_bpf(&file)
-        .context("compile a system call filter")?;
-    file.rewind()?;
-    let mut program = Vec::new();
-    file.read_to_end(&mut program)?;
-    anyhow::ensure!(
-        !program.is_empty(),
-        "compile a system call filter: {}",
-        Errno::EINVAL
-    );
-    Ok(program)
-}
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -3,7 +3,9 @@
 //! Filters are compiled where the pod is planned, with libseccomp, and loaded by `prepare-app` and `enter`, which need
 //! no more than the program, as the last step before the app's program is executed.
 
+mod calls;
 mod compile;
+mod program;
 mod sets;
 
 use std::collections::BTreeSet;
@@ -47,11 +49,11 @@ pub enum Mode {
 
 /// The filter of a pod with these capabilities, its systemd included; `None` when it is the one that the image has
 /// compiled.
-pub fn of_pod(capabilities: &CapsHashSet) -> Result<Option<Vec<u8>>> {
+pub fn of_pod(capabilities: &CapsHashSet) -> Option<Vec<u8>> {
     let of_image = capability::of_pod(&capability::DEFAULT.into());
     let calls = |capabilities: &CapsHashSet| sets::pod().allowed(capabilities);
     let same = calls(capabilities) == calls(&of_image);
-    (!same).then(|| compile_pod(capabilities)).transpose()
+    (!same).then(|| compile_pod(capabilities))
 }
 
 /// Reads the seccomp isolators; `None` when there is none, which means the default filter.
