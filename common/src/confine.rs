@@ -12,6 +12,7 @@
 //! 5. the filter last, so that it meets no system call but the one that executes the program (rkt#3074).
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// The type of the proc file system, as statfs(2) gives it.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+use crate::isolate::capability;
 
 /// What an app is confined to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,18 @@ pub struct Confinement {
 }
 
 impl Confinement {
+    /// Bounds the capabilities by a set as `/proc/PID/status` has it (`CapBnd`): for a process that does not come from the
+    /// pod's PID 1, which bounds all others of the pod.
+    pub fn bound_by(&mut self, set: u64) -> Result<()> {
+        let own = self.bounding()?;
+        let bounded = caps::all().into_iter().filter(|capability| {
+            let own = own.as_ref().is_none_or(|own| own.contains(capability));
+            own && set & capability.bitmask() != 0
+        });
+        self.capabilities = Some(capability::names(&bounded.collect()));
+        Ok(())
+    }
+
     /// Takes on identity and capabilities: steps 1 to 3. Afterwards the process has the app's rights to files.
     pub fn take_identity(&self) -> Result<()> {
         if let Some(bounding) = self.bounding()? {
@@ -67,22 +81,27 @@ impl Confinement {
         self.reduce_capabilities()
     }
 
-    /// Gives up for ever what is given up last, steps 4 and 5: the program is to be executed next. `filter` is the
-    /// compiled program of the app's filter.
-    pub fn seal(&self, filter: Option<&[u8]>) -> Result<()> {
-        // Both change what the next program is confined to. Asked before no_new_privs and the filter are there; the
-        // kernel checks the change itself when the program is executed.
+    /// Asks for the context or profile of the program that is executed next, step 4; the kernel checks the change when
+    /// that happens. `proc` must be a proc file system that no app can put something in the place of.
+    pub fn ask_for_label(&self, proc: &Path) -> Result<()> {
+        let attributes = proc.join("thread-self/attr");
         if let Some(context) = &self.selinux {
-            ask("/proc/thread-self/attr/exec", context)
+            ask(&attributes.join("exec"), context)
                 .with_context(|| format!("ask for the SELinux context {context}"))?;
         }
         if let Some(profile) = &self.apparmor {
             let request = format!("exec {profile}");
             // Before Linux 5.1 the only file is the one that all modules share.
-            ask("/proc/thread-self/attr/apparmor/exec", &request)
-                .or_else(|_| ask("/proc/thread-self/attr/exec", &request))
+            ask(&attributes.join("apparmor/exec"), &request)
+                .or_else(|_| ask(&attributes.join("exec"), &request))
                 .with_context(|| format!("ask for the AppArmor profile {profile}"))?;
         }
+        Ok(())
+    }
+
+    /// Gives up for ever what is given up last, the rest of step 4 and step 5: the program is to be executed next.
+    /// `filter` is the compiled program of the app's filter.
+    pub fn seal(&self, filter: Option<&[u8]>) -> Result<()> {
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
         }
@@ -129,10 +148,36 @@ pub fn is_proc(file: impl AsFd) -> std::io::Result<bool> {
 
 /// Writes to a file of the proc file system at once, as the kernel wants it. Another file at that path, which a volume
 /// could have brought there, would take the request and nothing would be confined.
-fn ask(path: &str, request: &str) -> std::io::Result<()> {
+fn ask(path: &Path, request: &str) -> std::io::Result<()> {
     let mut file = std::fs::File::options().write(true).open(path)?;
     if !is_proc(&file)? {
         return Err(std::io::Error::other("not a file of the kernel's"));
     }
     std::io::Write::write_all(&mut file, request.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_bounds_its_apps() {
+        let chown_and_kill = 1 | 1 << 5;
+        let mut confinement = Confinement {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            capabilities: Some(vec!["CAP_KILL".into(), "CAP_SYS_ADMIN".into()]),
+            no_new_privileges: false,
+            seccomp: false,
+            selinux: None,
+            apparmor: None,
+        };
+        confinement.bound_by(chown_and_kill).unwrap();
+        assert_eq!(confinement.capabilities, Some(vec!["CAP_KILL".to_owned()]));
+        confinement.capabilities = None;
+        confinement.bound_by(chown_and_kill).unwrap();
+        let both = ["CAP_CHOWN", "CAP_KILL"].map(str::to_owned);
+        assert_eq!(confinement.capabilities, Some(both.into()));
+    }
 }

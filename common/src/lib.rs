@@ -27,6 +27,7 @@ pub mod limits;
 pub mod listen;
 pub mod load;
 pub mod lock;
+pub mod main_process;
 pub mod options;
 pub mod plan;
 pub mod pod;

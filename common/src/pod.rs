@@ -167,7 +167,17 @@ impl StageRoot {
 
     /// What prepare-app makes for one app ([`crate::spec`]); this project's own.
     pub fn spec(&self, app: &str) -> PathBuf {
-        self.0.join("rkt/spec").join(app)
+        self.specs().join(app)
+    }
+
+    /// Which process is an app's main one ([`crate::main_process`]); this project's own.
+    pub fn main_process(&self, app: &str) -> PathBuf {
+        self.0.join("rkt/main").join(app)
+    }
+
+    /// The folder of what prepare-app makes, a file for each app of the pod.
+    pub fn specs(&self) -> PathBuf {
+        self.0.join("rkt/spec")
     }
 
     /// What the pod's first program does before systemd starts ([`crate::spec::PodSpec`]); this project's own.

@@ -97,6 +97,48 @@ pub fn halt_signal() -> rustix::process::Signal {
     unsafe { rustix::process::Signal::from_raw_unchecked(libc::SIGRTMIN() + 3) }
 }
 
+/// Copies this process (fork(2)): gives the child's pid to the parent, and nothing to the child.
+///
+/// # Errors
+/// When the process has more threads than this one.
+pub fn fork() -> io::Result<Option<rustix::process::Pid>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other(
+            "a process of several threads cannot be copied",
+        ));
+    }
+    // SAFETY: this thread is the only one, as just seen, so that none holds a lock that the child would wait for in vain:
+    // the child may do whatever this process may.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(rustix::process::Pid::from_raw(pid)),
+    }
+}
+
+/// Gives every signal its default action and blocks none, as programs expect when they start.
+pub fn default_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action runs no code of this process. SIGKILL, SIGSTOP and those of the C library refuse.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
+}
+
+/// Leaves the keys of the caller's session for a new, empty session keyring (keyctl_join_session_keyring(3)). A kernel
+/// without keys has none to leave.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+    let unnamed = std::ptr::null::<c_char>();
+    // SAFETY: a null name asks for a keyring without one; nothing is read or written in this process.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, unnamed) };
+    match io::Error::last_os_error() {
+        _ if result >= 0 => Ok(()),
+        // EPERM: a filter around all of this machine's programs, which the command is in as well.
+        err if matches!(err.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        err => Err(err),
+    }
+}
+
 /// Loads a compiled system call filter for this process and what it executes (seccomp(2), `SECCOMP_SET_MODE_FILTER`).
 ///
 /// # Errors

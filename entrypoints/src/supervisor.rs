@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// How long a process may take to become PID 1 of a pod that is starting.
 const START_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile: the kernel tells nobody of a new namespace.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The supervisor of the pod `uuid` (the parent of its PID 1), when it is alive.
 ///

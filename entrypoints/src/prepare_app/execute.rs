@@ -16,16 +16,16 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 /// Why the program could not be executed.
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// The file that is to blame: the program, the interpreter that its first line names, or its loader.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What is wrong with it.
-    pub(super) error: io::Error,
+    pub(crate) error: io::Error,
 }
 
 /// Finds the program, and everything that is missing for executing it. This comes before the system call filter is
 /// loaded, which may forbid to look.
-pub(super) fn find(words: &[String], environment: &Environment) -> Result<PathBuf, Failure> {
+pub(crate) fn find(words: &[String], environment: &Environment) -> Result<PathBuf, Failure> {
     let name = &words[0];
     let mut failure = Failure {
         path: name.into(),
@@ -55,7 +55,7 @@ pub(super) fn find(words: &[String], environment: &Environment) -> Result<PathBu
 
 /// Executes the program that was found in the place of this one, after `seal` has confined it. Returns only when that
 /// fails.
-pub(super) fn execute(
+pub(crate) fn execute(
     path: PathBuf,
     words: &[String],
     environment: &Environment,

@@ -10,19 +10,21 @@
 //! - systemd looks a program up in a path of its own instead of the app's, and cannot explain what is missing.
 
 mod dev;
-mod execute;
-mod isolators;
+pub(crate) mod execute;
+pub(crate) mod isolators;
 mod listen;
-mod mounts;
+pub(crate) mod mounts;
 mod protect;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::apply::write_whole;
 use common::env::Environment;
 use common::flags::{self, Flag, switch};
+use common::main_process::MainProcess;
 use common::pod::StageRoot;
 use common::spec::AppSpec;
 use common::status::{AppStatus, IsolatorReport};
@@ -88,7 +90,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let failure = match execute::find(program, &environment) {
         Ok(path) => {
-            let seal = || spec.confinement.seal(filter.as_deref());
+            let seal = || {
+                spec.confinement.ask_for_label(Path::new("/proc"))?;
+                spec.confinement.seal(filter.as_deref())
+            };
             execute::execute(path, program, &environment, seal)?
         }
         Err(failure) => failure,
@@ -101,9 +106,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::from(EXIT_EXEC))
 }
 
-/// Writes that the app has started, for its status.
+/// Writes that the app has started, for its status, and which process it is, for `enter`.
 fn note_start(root: &StageRoot, app: &str, isolators: &[IsolatorReport]) -> Result<()> {
     let path = root.status_json(app);
+    let process = MainProcess::myself(Path::new("/proc"))?;
+    write_whole(
+        &root.main_process(app),
+        process.to_string().as_bytes(),
+        0o644,
+    )?;
     let started = AppStatus::started(app, isolators.to_vec(), AppStatus::read(&path)?);
     write_whole(&path, started.to_json()?.as_bytes(), 0o644)
 }

@@ -27,7 +27,7 @@ use super::{dev, protect};
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Makes the root of `app` as `spec` says, in a mount namespace of this process's own, and makes it `/`.
-pub(super) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
+pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
     // What is mounted here stays here; what the pod's namespace gets from the host later comes along.
     mount_change(

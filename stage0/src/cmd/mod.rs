@@ -2,6 +2,7 @@
 
 mod app;
 mod apps;
+mod enter;
 mod gc;
 mod image;
 mod manifest;
@@ -85,6 +86,9 @@ enum Command {
     Status(pods::Status),
     /// Print a pod's manifest
     CatManifest(pods::CatManifest),
+    /// Execute a command in an app of a running pod, confined as the app is
+    #[command(override_usage = "stage0 enter [--app=APP] UUID [CMD [ARGS…]]")]
+    Enter(enter::Enter),
     /// Stop running pods
     Stop(pods::Stop),
     /// Remove pods that do not run
@@ -163,6 +167,7 @@ fn execute(args: Vec<OsString>) -> Result<()> {
         Command::List(list) => list.execute(&context),
         Command::Status(status) => status.execute(&context),
         Command::CatManifest(cat) => cat.execute(&context),
+        Command::Enter(enter) => enter.execute(&context),
         Command::Stop(stop) => stop.execute(&context),
         Command::Rm(rm) => rm.execute(&context),
         Command::Gc(gc) => gc.execute(&context),

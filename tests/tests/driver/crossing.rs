@@ -13,7 +13,7 @@ use crate::common::{both, server, spec, wait_server};
 tests::cases!("crossing":
     program_runs_in_the_pod,
     entered_program_is_in_the_pods_cgroup,
-    entering_an_app_is_refused_for_now,
+    an_app_is_entered,
     enter_of_the_store,
     status_and_streams_are_the_programs,
     output_is_not_kept_open,
@@ -97,19 +97,38 @@ fn entered_program_is_in_the_pods_cgroup() -> Result<()> {
     })
 }
 
-fn entering_an_app_is_refused_for_now() -> Result<()> {
+fn an_app_is_entered() -> Result<()> {
     with_pod(|_, pod| {
-        // Until it can be confined as the app is; in both spellings.
+        // Where the app is and the pod's own programs are not; in every spelling.
+        let inside = |seen: &Seen| -> Result<()> {
+            let names = seen.names("/")?;
+            ensure!(names.iter().any(|name| name == "probe"), "{names:?}");
+            ensure!(!names.iter().any(|name| name == "rkt"), "{names:?}");
+            ensure!(
+                seen.cgroups
+                    .iter()
+                    .any(|line| line.ends_with("/app-server.service"))
+            );
+            Ok(())
+        };
         for option in [
             &["--appname=server"][..],
             &["--app=server"],
             &["-appname", "server"],
         ] {
-            run(pod.enter(Call::OfPod, option, &["/probe", "exit", "0"])?)?
-                .expect_refusal(&["enter: ", "server", "yet"])?;
+            let finished = run(pod.enter(Call::OfStore, option, &["/probe"])?)?.expect(0)?;
+            inside(&seen(&finished.stdout)?)?;
         }
-        pod.cross(Some("server"), &["/probe", "exit", "0"])?
-            .expect_refusal(&["enter: ", "server", "yet"])?;
+        inside(&seen(
+            &pod.cross(Some("server"), &["/probe"])?.expect(0)?.stdout,
+        )?)?;
+        for other in ["client", "../env/server"] {
+            pod.cross(Some(other), &["/probe"])?.expect_refusal(&[
+                "enter: ",
+                other,
+                "no such app",
+            ])?;
+        }
         Ok(())
     })
 }

@@ -12,6 +12,7 @@ mod death;
 mod devices;
 mod dns;
 mod ending;
+mod enter;
 mod environment;
 mod exit;
 mod filesystem;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         devices::cases(),
         dns::cases(),
         ending::cases(),
+        enter::cases(),
         environment::cases(),
         exit::cases(),
         filesystem::cases(),

@@ -1,0 +1,65 @@
+//! The pod that is entered.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use common::cgroup::Hierarchies;
+use common::pod::StageRoot;
+use common::root::Root;
+use procfs::process::Process;
+
+use crate::supervisor;
+
+/// A pod, held by descriptors of its PID 1 and its root.
+pub(super) struct Pod {
+    /// Its PID 1.
+    pub(super) init: OwnedFd,
+    /// Its root. What is read there is read below it, whatever links lie in it.
+    pub(super) root: Root,
+}
+
+impl Pod {
+    /// The pod whose PID 1 has the host's pid `pid`.
+    pub(super) fn open(pid: &str) -> Result<Self> {
+        let init = supervisor::pod_init(pid)?;
+        let path = Path::new("/proc").join(pid).join("root");
+        let root = Root::open(&path).with_context(|| format!("open {}", path.display()));
+        // Alive still, so it is the root of this process.
+        if supervisor::wait(&init, Some(Duration::ZERO))? {
+            bail!("--pid={pid}: the process has ended, the pod is not running");
+        }
+        Ok(Pod { init, root: root? })
+    }
+
+    /// Reads a file of the pod, `path` being one of [`Pod::paths`]; `None` when there is none.
+    pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let content = self.root.read(path);
+        content.with_context(|| format!("read {} of the pod", path.display()))
+    }
+
+    /// The paths of the contract, as the pod sees them.
+    pub(super) fn paths(&self) -> StageRoot {
+        StageRoot::new("/")
+    }
+
+    /// The process that has the pid `pid` in the pod.
+    pub(super) fn process(&self, pid: i32) -> Result<Process> {
+        let path = Path::new("/proc").join(self.name(pid));
+        Process::new_with_root(path).with_context(|| format!("look at process {pid} of the pod"))
+    }
+
+    /// The cgroups of that process.
+    pub(super) fn cgroups(&self, pid: i32) -> Result<Hierarchies> {
+        let name = self.name(pid).to_string_lossy().into_owned();
+        Hierarchies::of_process(Path::new("/proc"), &name)
+            .with_context(|| format!("look at the cgroups of process {pid} of the pod"))
+    }
+
+    /// Where a process of the pod is below the host's `/proc`: in the pod's own, which its root holds.
+    fn name(&self, pid: i32) -> PathBuf {
+        let root = self.root.as_fd().as_raw_fd();
+        PathBuf::from(format!("self/fd/{root}/proc/{pid}"))
+    }
+}
