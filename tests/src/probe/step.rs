@@ -44,6 +44,8 @@ pub enum Step {
     UntilTerm,
     /// `ignore-term`: SIGTERM and SIGINT have no effect from here on.
     IgnoreTerm,
+    /// `until-size ROWS COLUMNS`: until the terminal is of that size; prints `size ROWS COLUMNS`.
+    UntilSize(u16, u16),
     /// `hang`: for ever.
     Hang,
     /// `spawn STEP…`: the same program with these steps as a child that is not waited for.
@@ -83,6 +85,7 @@ fn one(words: &[String]) -> Result<Step> {
         ["wait-file", path] => Step::WaitFile(path.into()),
         ["until-term"] => Step::UntilTerm,
         ["ignore-term"] => Step::IgnoreTerm,
+        ["until-size", rows, columns] => Step::UntilSize(rows.parse()?, columns.parse()?),
         ["hang"] => Step::Hang,
         ["call", ref numbers @ ..] => {
             let numbers = numbers.iter().map(|number| number.parse());
@@ -146,6 +149,10 @@ impl Step {
                     writeln!(out, "call {number}: {}", call::with_zeros(*number))?;
                 }
             }
+            Self::UntilSize(rows, columns) => {
+                until_size(*rows, *columns)?;
+                writeln!(out, "size {rows} {columns}")?;
+            }
             Self::Hang => loop {
                 rustix::event::pause();
             },
@@ -179,6 +186,19 @@ fn termination() -> SigSet {
 /// Makes termination signals wait for [`Step::UntilTerm`].
 pub(super) fn hold_termination() -> Result<()> {
     termination().thread_block().context("block signals")
+}
+
+fn until_size(rows: u16, columns: u16) -> Result<()> {
+    let changes: SigSet = [Signal::SIGWINCH].into_iter().collect();
+    // Held back first: a change after the look waits.
+    changes.thread_block().context("block signals")?;
+    loop {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdin()).context("size")?;
+        if (size.ws_row, size.ws_col) == (rows, columns) {
+            return Ok(());
+        }
+        changes.wait().context("wait for another size")?;
+    }
 }
 
 pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {

@@ -286,11 +286,8 @@ fn statuses_and_errors() -> Result<()> {
             .run()?
             .expect(0)?;
         drop(finished);
-        let ended = fixture.pods().into_iter().map(|(_, other)| other);
-        let ended = ended
-            .filter(|other| other != uuid)
-            .next()
-            .context("no other pod")?;
+        let mut pods = fixture.pods().into_iter().map(|(_, other)| other);
+        let ended = pods.find(|other| other != uuid).context("no other pod")?;
         fixture
             .stage0(["enter", &ended, "/probe"])?
             .expect_refusal(&["enter pod", "exited"])?;

@@ -44,7 +44,7 @@ fn with_pod(test: impl Fn(&Fixture, &str) -> Result<()>) -> Result<()> {
 
 /// Enters on a new terminal.
 fn on_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<(Running, File)> {
-    let words = ["enter", uuid].iter().chain(words);
+    let words = ["enter", uuid].into_iter().chain(words.iter().copied());
     Running::on_terminal(&fixture.command(words))
 }
 
@@ -57,12 +57,21 @@ fn mode(terminal: &File) -> Result<String> {
         local_modes,
         ..
     } = tcgetattr(terminal)?;
-    Ok(format!("{input_modes:?} {output_modes:?} {control_modes:?} {local_modes:?}"))
+    Ok(format!(
+        "{input_modes:?} {output_modes:?} {control_modes:?} {local_modes:?}"
+    ))
 }
 
 fn is_the_pods() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = ["/probe", "see", "--stat", "/proc/self/fd/0", "--stat", "/dev/pts/0"];
+        let words = [
+            "/probe",
+            "see",
+            "--stat",
+            "/proc/self/fd/0",
+            "--stat",
+            "/dev/pts/0",
+        ];
         let (running, terminal) = on_terminal(fixture, uuid, &words)?;
         let before = mode(&terminal)?;
         let finished = running.finish()?.expect(0)?;
@@ -77,7 +86,11 @@ fn is_the_pods() -> Result<()> {
         assert_eq!(seen.fds.len(), 3, "{:?}", seen.fds);
         assert_eq!(seen.stat("/dev/pts/0")?.uid, 1234);
         assert_eq!(seen.ids["sid"], seen.ids["pid"], "not a session of its own");
-        assert_eq!(mode(&terminal)?, before, "the caller's terminal is not as it was");
+        assert_eq!(
+            mode(&terminal)?,
+            before,
+            "the caller's terminal is not as it was"
+        );
         Ok(())
     })
 }
@@ -93,7 +106,17 @@ fn size(rows: u16, columns: u16) -> Winsize {
 
 fn has_the_callers_size() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = ["/probe", "do", "until-size", "31", "71", "+", "until-size", "41", "91"];
+        let words = [
+            "/probe",
+            "do",
+            "until-size",
+            "31",
+            "71",
+            "+",
+            "until-size",
+            "41",
+            "91",
+        ];
         let (running, terminal) = on_terminal(fixture, uuid, &words)?;
         // It may be before enter looks, or after: either way it is the terminal's in the end.
         tcsetwinsize(&terminal, size(31, 71))?;
@@ -106,7 +129,16 @@ fn has_the_callers_size() -> Result<()> {
 
 fn keys_are_the_apps() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = ["/probe", "do", "print", "ready", "+", "until-term", "+", "echo-line"];
+        let words = [
+            "/probe",
+            "do",
+            "print",
+            "ready",
+            "+",
+            "until-term",
+            "+",
+            "echo-line",
+        ];
         let (running, mut terminal) = on_terminal(fixture, uuid, &words)?;
         running.wait_output("ready")?;
         // Ctrl-C is for the program in the app: enter does not end by it.
@@ -157,7 +189,11 @@ fn only_what_was_a_terminal_is_one() -> Result<()> {
     with_pod(|fixture, uuid| {
         // A shell on a terminal, with the output of enter in a file.
         let enter = fixture.command(["enter", uuid, "/probe", "see"]);
-        let mut words = vec!["-c".into(), "out=$1; shift; \"$@\" >\"$out\"".into(), "sh".into()];
+        let mut words = vec![
+            "-c".into(),
+            "out=$1; shift; \"$@\" >\"$out\"".into(),
+            "sh".into(),
+        ];
         words.push(fixture.path("seen").into_os_string());
         words.push(enter.get_program().to_owned());
         words.extend(enter.get_args().map(ToOwned::to_owned));
@@ -173,7 +209,7 @@ fn only_what_was_a_terminal_is_one() -> Result<()> {
 
 /// Enters without a terminal, and waits for the command.
 fn without_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<Running> {
-    let words = ["enter", uuid].iter().chain(words);
+    let words = ["enter", uuid].into_iter().chain(words.iter().copied());
     let running = Running::start(fixture.command(words), Stdio::null())?;
     running.wait_output("ready")?;
     Ok(running)
@@ -182,7 +218,17 @@ fn without_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<Run
 fn signals_are_passed_on() -> Result<()> {
     with_pod(|fixture, uuid| {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let words = ["/probe", "do", "print", "ready", "+", "until-term", "+", "exit", "3"];
+            let words = [
+                "/probe",
+                "do",
+                "print",
+                "ready",
+                "+",
+                "until-term",
+                "+",
+                "exit",
+                "3",
+            ];
             let running = without_terminal(fixture, uuid, &words)?;
             running.signal(signal)?;
             let finished = running.finish()?.expect(3)?;

@@ -13,6 +13,7 @@ mod devices;
 mod dns;
 mod ending;
 mod enter;
+mod enter_terminal;
 mod environment;
 mod exit;
 mod filesystem;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         dns::cases(),
         ending::cases(),
         enter::cases(),
+        enter_terminal::cases(),
         environment::cases(),
         exit::cases(),
         filesystem::cases(),
