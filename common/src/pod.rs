@@ -180,6 +180,11 @@ impl StageRoot {
         self.0.join("rkt/spec")
     }
 
+    /// A credential of one app, for prepare-app to give it; this project's own.
+    pub fn credential(&self, app: &str, name: &str) -> PathBuf {
+        self.0.join("rkt/credentials").join(app).join(name)
+    }
+
     /// What the pod's first program does before systemd starts ([`crate::spec::PodSpec`]); this project's own.
     pub fn pod_spec(&self) -> PathBuf {
         self.0.join("rkt/pod-spec")

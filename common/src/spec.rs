@@ -39,6 +39,14 @@ pub struct AppSpec {
     /// The sockets that systemd gives it, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<Socket>,
+    /// The names of its credentials, files in [`crate::pod::StageRoot::credential`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
+}
+
+/// Where an app finds its credentials, which its environment tells it.
+pub fn credentials_directory(app: &str) -> String {
+    format!("/run/credentials/{app}")
 }
 
 /// A volume in an app.

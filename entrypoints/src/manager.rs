@@ -25,11 +25,29 @@ pub(crate) fn is_asked_to_stop(unit: &str) -> Result<bool> {
         .with_context(|| format!("ask systemd at {SOCKET} for the job of {unit}"))
 }
 
-fn stops(socket: &Path, unit: &str) -> Result<bool> {
+/// Whether the unit is starting because systemd starts it again by itself, rather than for somebody who asked.
+pub(crate) fn is_restart(unit: &str) -> Result<bool> {
+    restarts(Path::new(SOCKET), unit)
+        .map(|count| count > 0)
+        .with_context(|| format!("ask systemd at {SOCKET} for the restarts of {unit}"))
+}
+
+fn restarts(socket: &Path, unit: &str) -> Result<u32> {
+    let mut connection = connect(socket)?;
+    // org.freedesktop.systemd1(5): a start that is asked for sets the number to 0.
+    let answer = property(&mut connection, &object_path(unit), "Service", "NRestarts")?;
+    variant(&answer)?.get().map_err(unreadable)
+}
+
+fn connect(socket: &Path) -> Result<RpcConn> {
     let address = UnixAddr::new(socket)?;
     // With descriptors, although none are passed: systemd 252 reads no message of a client that begins without asking
     // for them.
-    let mut connection = RpcConn::new(DuplexConn::connect_to_bus(address, true)?);
+    Ok(RpcConn::new(DuplexConn::connect_to_bus(address, true)?))
+}
+
+fn stops(socket: &Path, unit: &str) -> Result<bool> {
+    let mut connection = connect(socket)?;
     // org.freedesktop.systemd1(5): the number of the job, 0 when there is none, and its path.
     let answer = property(&mut connection, &object_path(unit), "Unit", "Job")?;
     let (number, path) = variant(&answer)?

@@ -1,24 +1,43 @@
-//! Runs in the pod: after an app has ended it writes the app's status; as the pod is up it says so.
+//! Runs in the pod: after an app has ended it writes the app's status, and before the app starts again it waits; as the pod
+//! is up it says so.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use common::apply::write_whole;
-use common::flags::{self, Flag, switch};
+use common::flags::{self, Flag, Parsed, switch, value};
 use common::pod::{SUPERVISOR_READY, StageRoot};
-use common::status::{AppStatus, End};
+use common::status::{AppStatus, End, SUCCESS, State};
+use common::time_span;
 use common::unit::app_unit;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{journal, manager, print_help};
 
-const FLAGS: [Flag; 1] = [switch(
-    "supervisor-ready",
-    "make the link that says that the pod is up",
-)];
-const USAGE: &str = "reaper APP | --supervisor-ready";
+const FLAGS: [Flag; 5] = [
+    switch(
+        "note",
+        "only note the end: a handler comes after it, and then another call",
+    ),
+    value(
+        "restart",
+        "POLICY",
+        "systemd starts APP again: on-failure or always",
+    ),
+    value("delay", "SPAN", "the first wait before that"),
+    switch("back-off", "wait until APP is to be started again"),
+    switch(
+        "supervisor-ready",
+        "make the link that says that the pod is up",
+    ),
+];
+const USAGE: &str = "reaper [OPTIONS] APP | --supervisor-ready";
 const ABOUT: &str =
     "Writes the exit status of APP, which systemd gives in its environment (ExecStopPost=).";
 
@@ -32,62 +51,100 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let app = flags.rest.first().map(String::as_str);
     let done = match flags.rest.as_slice() {
         [] if flags.is_set("supervisor-ready") => supervisor_ready(&root),
-        [app] => reap(&root, app),
+        [app] if flags.is_set("back-off") => back_off(&root, app),
+        [app] => reap(&root, app, &flags),
         _ => bail!("needs one app, see --help"),
     };
     done.inspect_err(|err| journal::log_error("reaper", app, &format!("{err:#}")))
 }
 
-/// Writes how the app ended. The decimal file comes last: who waits for it finds the other one whole.
-fn reap(root: &StageRoot, app: &str) -> Result<ExitCode> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let (result, code, status) = (
-        variable("SERVICE_RESULT"),
-        variable("EXIT_CODE"),
-        variable("EXIT_STATUS"),
-    );
-    let mut end = End {
-        result: result.as_deref().context("SERVICE_RESULT: must be set")?,
-        code: code.as_deref(),
-        status: status.as_deref(),
-    };
-    let killed = killed_unasked(app, end);
-    if killed {
-        end.result = "signal";
+/// Writes how the app ended, if a call before this one has not, and what follows from it. The decimal file comes last:
+/// who waits for it finds the other one whole.
+fn reap(root: &StageRoot, app: &str, flags: &Parsed) -> Result<ExitCode> {
+    let result = std::env::var("SERVICE_RESULT").context("SERVICE_RESULT: must be set")?;
+    let last = !flags.is_set("note");
+    let delay = flags.value("delay").map(time_span::parse).transpose()?;
+    // The wait for a restart was cut short: no program has run since the end that is noted.
+    let mut waited = false;
+    let status = AppStatus::update(&root.status_json(app), |status| {
+        waited = status.restart_at.is_some();
+        if !status.has_ended() {
+            note_end(status, app, &result)?;
+        }
+        if !last {
+            return Ok(());
+        }
+        status.restart_at = None;
+        let restart = match flags.value("restart") {
+            Some("always") => true,
+            Some("on-failure") => status.failed(),
+            _ => false,
+        };
+        if let (true, Some(delay)) = (restart && !waited && !asked_to_stop(app), delay) {
+            status.plan_restart(delay);
+        }
+        Ok(())
+    })?;
+    let decimal = status.status.context("an ended app has a status")?;
+    write_whole(&root.status(app), decimal.to_string().as_bytes(), 0o644)?;
+    // The unit fails with its last ExecStopPost=, and so follows what was found here.
+    if last && !waited && status.failed() && result == SUCCESS {
+        return Ok(ExitCode::FAILURE);
     }
-    let path = root.status_json(app);
-    let before = AppStatus::read(&path)?.unwrap_or_else(|| AppStatus {
-        app: app.into(),
-        ..AppStatus::default()
-    });
-    let ended = before.ended(end)?;
-    write_whole(&path, ended.to_json()?.as_bytes(), 0o644)?;
-    let decimal = ended
-        .status
-        .context("an ended app has a status")?
-        .to_string();
-    write_whole(&root.status(app), decimal.as_bytes(), 0o644)?;
-    // The unit fails with its ExecStopPost=.
-    Ok(if killed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
+}
+
+fn note_end(status: &mut AppStatus, app: &str, result: &str) -> Result<()> {
+    let (code, exit) = (
+        std::env::var("EXIT_CODE").ok(),
+        std::env::var("EXIT_STATUS").ok(),
+    );
+    // systemd takes some signals for a clean end (SIGTERM, SIGINT, SIGHUP, SIGPIPE, and the one that is to stop the app:
+    // systemd.service(5), `SuccessExitStatus=`). To a pod it is a failure when nobody asked for the end.
+    let killed = result == SUCCESS && code.as_deref() == Some("killed") && !asked_to_stop(app);
+    status.end(End {
+        result: if killed { "signal" } else { result },
+        code: code.as_deref(),
+        status: exit.as_deref(),
     })
 }
 
-/// Whether the app was killed by a signal that systemd takes for a clean end (SIGTERM, SIGINT, SIGHUP, SIGPIPE:
-/// systemd.service(5), `SuccessExitStatus=`), although nobody asked systemd to stop it. To a pod this is a failure.
-fn killed_unasked(app: &str, end: End<'_>) -> bool {
-    if end.code != Some("killed") || end.result != "success" {
-        return false;
+/// Whether systemd was asked to stop the app. What it cannot be asked is taken for that, which changes least.
+fn asked_to_stop(app: &str) -> bool {
+    manager::is_asked_to_stop(&app_unit(app)).unwrap_or_else(|err| {
+        journal::log_error("reaper", Some(app), &format!("{err:#}"));
+        true
+    })
+}
+
+/// Waits until the app is to be started again. systemd 252 has only restarts after a time that is always the same
+/// (`RestartSteps=` came with 254), so its own wait is none and this program is the first of each start.
+fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
+    let path = root.status_json(app);
+    let before = AppStatus::read(&path)?.unwrap_or_default();
+    let planned = before.restart_at.is_some();
+    // Somebody who starts an app that was stopped meanwhile is not kept waiting.
+    if planned && manager::is_restart(&app_unit(app))? && !wait(before.wait_left())? {
+        // The app is being stopped; that it waited is told to what comes then.
+        return Ok(ExitCode::SUCCESS);
     }
-    match manager::is_asked_to_stop(&app_unit(app)) {
-        Ok(asked) => !asked,
-        Err(err) => {
-            journal::log_error("reaper", Some(app), &format!("{err:#}"));
-            false
-        }
-    }
+    AppStatus::update(&path, |status| {
+        status.restart_at = None;
+        status.state = State::Created;
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for a time; false when a signal came first. Any signal: that with which the app is stopped is its own choice.
+fn wait(time: Duration) -> Result<bool> {
+    let signals = SigSet::all();
+    signals.thread_block().context("hold signals")?;
+    let signals = SignalFd::new(&signals).context("wait for signals")?;
+    let time = Timespec::try_from(time).context("wait for the restart")?;
+    let mut fds = [PollFd::new(&signals, PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&time)).context("wait for the restart")?;
+    Ok(ready == 0)
 }
 
 fn supervisor_ready(root: &StageRoot) -> Result<ExitCode> {

@@ -20,6 +20,7 @@ use crate::listen;
 use crate::load::{Pod, PodApp};
 use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
+use crate::policy::keys::EXIT_POLICY;
 use crate::status::{IsolatorReport, Outcome};
 use crate::volume::{Source, Volumes};
 
@@ -88,6 +89,9 @@ pub struct PodPlan {
     pub warnings: Vec<String>,
 }
 
+/// The mode of files whose content `--debug` keeps to itself.
+const SECRET: u32 = 0o400;
+
 /// One thing to write in the pod directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -146,6 +150,15 @@ impl Step {
         }
     }
 
+    /// A file for root alone that is not shown either.
+    fn secret_file(path: PathBuf, content: impl Into<Vec<u8>>) -> Self {
+        Step::File {
+            path,
+            content: content.into(),
+            mode: SECRET,
+        }
+    }
+
     /// What the step writes.
     pub fn path(&self) -> &PathBuf {
         let (Step::File { path, .. }
@@ -171,6 +184,11 @@ pub struct Supervisor {
 /// What the pod asks for and cannot be given.
 pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let root = dir.stage_root();
+    if inputs.options.mutable && inputs.pod.exit_policy.is_some() {
+        bail!(
+            "annotation {EXIT_POLICY}: has no meaning for a mutable pod, which lives until it is stopped"
+        );
+    }
     let apps = inputs.pod.apps.iter();
     let volumes = Volumes::plan(&inputs.pod.manifest, apps.clone().map(PodApp::volumes))?;
     let sockets = listen::sockets(inputs.pod, inputs.options.network)?;
@@ -280,8 +298,16 @@ impl fmt::Display for PodPlan {
         }
         for step in &self.steps {
             match step {
-                Step::File { path, content, .. } => {
+                Step::File {
+                    path,
+                    content,
+                    mode,
+                } => {
                     writeln!(f, "file {}", path.display())?;
+                    if *mode == SECRET {
+                        writeln!(f, "    (secret)")?;
+                        continue;
+                    }
                     let Ok(text) = std::str::from_utf8(content) else {
                         writeln!(f, "    (binary)")?;
                         continue;

@@ -117,7 +117,8 @@ fn units_are_read_by_systemd() {
             let handlers = app.app.event_handlers.iter();
             let before = handlers
                 .filter(|handler| handler.name == "pre-start")
-                .count();
+                .count()
+                + usize::from(app.policy.restart != common::policy::Restart::No);
             assert_eq!(loaded.commands(&unit)[before], expected, "{}", case.name);
         }
         let about_units = |line: &&str| line.contains(".service") || line.contains("/units/");

@@ -9,6 +9,7 @@
 //! - variables with `.` or `-` in their names are refused by systemd's `Environment=` and `EnvironmentFile=`,
 //! - systemd looks a program up in a path of its own instead of the app's, and cannot explain what is missing.
 
+mod credentials;
 mod dev;
 pub(crate) mod execute;
 pub(crate) mod isolators;
@@ -70,7 +71,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let filter = filter.transpose()?;
     // Nothing that this program opens is for the app, only what systemd passes.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
-    if !flags.is_set("hook") {
+    if flags.is_set("hook") {
+        if only_waited(&root, app)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    } else {
         listen::take(&spec.sockets, &mut environment)?;
         let isolators = isolators::settle(app, &spec)?;
         note_start(&root, app, &isolators)?;
@@ -106,17 +111,30 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::from(EXIT_EXEC))
 }
 
-/// Writes that the app has started, for its status, and which process it is, for `enter`.
+/// Writes that the app has started, for its status, and which process it is, for `enter`. What the status says of an
+/// earlier end is no longer so.
 fn note_start(root: &StageRoot, app: &str, isolators: &[IsolatorReport]) -> Result<()> {
-    let path = root.status_json(app);
     let process = MainProcess::myself(Path::new("/proc"))?;
-    write_whole(
-        &root.main_process(app),
-        process.to_string().as_bytes(),
-        0o644,
-    )?;
-    let started = AppStatus::started(app, isolators.to_vec(), AppStatus::read(&path)?);
-    write_whole(&path, started.to_json()?.as_bytes(), 0o644)
+    let process = process.to_string();
+    write_whole(&root.main_process(app), process.as_bytes(), 0o644)?;
+    let decimal = root.status(app);
+    match std::fs::remove_file(&decimal) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            return Err(err).with_context(|| format!("remove {}", decimal.display()));
+        }
+        _ => {}
+    }
+    AppStatus::update(&root.status_json(app), |status| {
+        status.start(isolators.to_vec());
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Whether the app's handler is called for a wait before a restart that was cut short: nothing ran that it could follow.
+fn only_waited(root: &StageRoot, app: &str) -> Result<bool> {
+    let status = AppStatus::read(&root.status_json(app))?;
+    Ok(status.is_some_and(|status| status.restart_at.is_some()))
 }
 
 /// What the system says of an error, without Rust's addition of its number.

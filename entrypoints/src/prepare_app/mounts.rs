@@ -21,7 +21,7 @@ use rustix::mount::{
     mount_change, move_mount, open_tree, unmount,
 };
 
-use super::{dev, protect};
+use super::{credentials, dev, protect};
 
 /// Where cgroups are, for apps to read.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -67,6 +67,7 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         }
         attach_volume(&source, &app_root, Path::new(&mount.target))?;
     }
+    credentials::mount(root, app, spec, &app_root)?;
     if spec.read_only_root {
         mount_setattr(
             &app_root,

@@ -23,6 +23,8 @@ pub enum LifeState {
     Created,
     /// It runs.
     Running,
+    /// It runs, and its health command says that it is not well.
+    Unhealthy,
     /// It has ended as it should.
     Exited,
     /// It has ended otherwise, or could not be started.
@@ -35,6 +37,7 @@ impl LifeState {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Unhealthy => "unhealthy",
             Self::Exited => "exited",
             Self::Failed => "failed",
         }
@@ -87,19 +90,19 @@ pub fn lives(seen: &Seen, proc: &Path) -> Result<Vec<AppLife>> {
 /// Whether an app of a running pod runs.
 pub fn is_running(dir: &PodDir, app: &str) -> bool {
     let status = written_root(dir).and_then(|root| read_status(&root, app));
-    state(status.as_ref(), true) == LifeState::Running
+    let state = state(status.as_ref(), true);
+    matches!(state, LifeState::Running | LifeState::Unhealthy)
 }
 
 fn state(status: Option<&AppStatus>, pod_runs: bool) -> LifeState {
-    match status {
-        None => LifeState::Created,
-        Some(status) if status.state == status::State::Running => match pod_runs {
-            true => LifeState::Running,
-            // Nobody was left to write down how it ended.
-            false => LifeState::Failed,
-        },
-        Some(status) if status.failed() => LifeState::Failed,
-        Some(_) => LifeState::Exited,
+    match status.map(|status| status.state) {
+        None | Some(status::State::Created) => LifeState::Created,
+        // Nobody was left to write down how it ended.
+        Some(status::State::Running | status::State::Unhealthy) if !pod_runs => LifeState::Failed,
+        Some(status::State::Running) => LifeState::Running,
+        Some(status::State::Unhealthy) => LifeState::Unhealthy,
+        Some(status::State::Exited) => LifeState::Exited,
+        Some(status::State::Failed) => LifeState::Failed,
     }
 }
 

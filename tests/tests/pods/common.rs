@@ -1,9 +1,11 @@
 //! What several subjects need.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rustix::process::Pid;
+use serde_json::Value;
 use tests::fixture::{App, Fixture};
 use tests::process::{BOUND, Running};
 
@@ -52,4 +54,17 @@ pub(crate) fn process_of_pod(uuid: &str, name: &str) -> Result<Pid> {
     });
     let pid = processes.last().and_then(Pid::from_raw);
     pid.with_context(|| format!("no process {name} of the pod {uuid}"))
+}
+
+/// Where the whole story of an app is written, in a pod that runs or has run without overlay.
+pub(crate) fn status_file(fixture: &Fixture, uuid: &str, app: &str) -> Result<PathBuf> {
+    let dir = fixture.pod_dir(uuid)?.join("stage1/rootfs/rkt/status");
+    Ok(dir.join(format!("{app}.json")))
+}
+
+/// The whole story of an app.
+pub(crate) fn app_status(fixture: &Fixture, uuid: &str, app: &str) -> Result<Value> {
+    let file = status_file(fixture, uuid, app)?;
+    let json = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+    serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))
 }

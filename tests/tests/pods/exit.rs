@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
 
+use crate::common::{app_status, status_file};
+
 tests::cases!("exit":
     status_of_the_app,
     status_is_zero_when_all_end_well,
@@ -255,21 +257,17 @@ fn status_files_are_complete() -> Result<()> {
             ["do", "wait-file", "/out/ready", "+", "kill", "KILL"],
         );
         let good = App::probe("good", ["do", "write", "/out/ready", "", "+", "until-term"]);
-        let app = |name: &str| -> Result<(String, Value)> {
-            let uuid = fixture.only_pod()?;
-            let dir = fixture.pod_dir(&uuid)?.join("stage1/rootfs/rkt/status");
-            let json =
-                fs::read(dir.join(format!("{name}.json"))).context("read the JSON status")?;
-            Ok((
-                fs::read_to_string(dir.join(name)).context("read the status")?,
-                serde_json::from_slice(&json)?,
-            ))
-        };
         fixture
             .pod([killed, good])
             .option("--no-overlay")
             .run()?
             .expect(137)?;
+        let app = |name: &str| -> Result<(String, Value)> {
+            let uuid = fixture.only_pod()?;
+            let file = status_file(fixture, &uuid, name)?.with_extension("");
+            let text = fs::read_to_string(file).context("read the status")?;
+            Ok((text, app_status(fixture, &uuid, name)?))
+        };
         let (text, json) = app("killed")?;
         assert_eq!(text.trim_end(), "137");
         assert_eq!(json["signal"], "SIGKILL", "{json}");

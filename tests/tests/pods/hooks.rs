@@ -4,7 +4,6 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use nix::libc;
-use serde_json::{Value, json};
 use tests::fixture::{App, Fixture, with};
 
 tests::cases!("hooks":
@@ -22,15 +21,11 @@ fn note(text: &str) -> Vec<String> {
 }
 
 fn handlers(app: App, pre_start: Option<Vec<String>>, post_stop: Option<Vec<String>>) -> App {
-    let handler = |name: &str, words: Vec<String>| -> Value {
-        let words: Vec<_> = ["/probe".to_owned()].into_iter().chain(words).collect();
-        json!({ "name": name, "exec": words })
-    };
-    let handlers: Vec<_> = [("pre-start", pre_start), ("post-stop", post_stop)]
+    let handlers = [("pre-start", pre_start), ("post-stop", post_stop)];
+    let handlers = handlers
         .into_iter()
-        .filter_map(|(name, words)| Some(handler(name, words?)))
-        .collect();
-    app.change(|image| image.app("eventHandlers", json!(handlers)))
+        .filter_map(|(name, words)| Some((name, words?)));
+    handlers.fold(app, |app, (name, words)| app.handler(name, words))
 }
 
 fn order(fixture: &Fixture) -> String {

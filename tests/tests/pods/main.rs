@@ -8,6 +8,7 @@ mod capabilities;
 mod commands;
 mod common;
 mod console;
+mod credentials;
 mod death;
 mod devices;
 mod dns;
@@ -27,9 +28,11 @@ mod lsm;
 mod missing;
 mod mounts;
 mod paths;
+mod policies;
 mod privileges;
 mod refusals;
 mod resources;
+mod restarts;
 mod seccomp;
 mod sockets;
 mod states;
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         capabilities::cases(),
         commands::cases(),
         console::cases(),
+        credentials::cases(),
         death::cases(),
         devices::cases(),
         dns::cases(),
@@ -67,9 +71,11 @@ fn main() -> ExitCode {
         missing::cases(),
         mounts::cases(),
         paths::cases(),
+        policies::cases(),
         privileges::cases(),
         refusals::cases(),
         resources::cases(),
+        restarts::cases(),
         seccomp::cases(),
         sockets::cases(),
         states::cases(),

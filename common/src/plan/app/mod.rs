@@ -14,7 +14,8 @@ use crate::env::Environment;
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
-use crate::spec::AppSpec;
+use crate::policy::keys;
+use crate::spec::{AppSpec, credentials_directory};
 use crate::unit::LINE_MAX;
 use crate::volume::Volumes;
 use streams::Stream;
@@ -62,6 +63,7 @@ pub(super) fn plan(
         mount_context: inputs.facts.mount_context().map(str::to_owned),
         mounts,
         sockets: sockets.get(name).cloned().unwrap_or_default(),
+        credentials: app.credentials.0.keys().cloned().collect(),
     };
     let mut spec_json = serde_json::to_string_pretty(&spec)?;
     spec_json.push('\n');
@@ -78,6 +80,10 @@ pub(super) fn plan(
         let unit = sockets::unit(name, own);
         steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
     }
+    let credentials = app.credentials.0.iter();
+    steps.extend(credentials.map(|(credential, content)| {
+        Step::secret_file(root.credential(name, credential), content.clone())
+    }));
     let mut warnings = isolation.warnings;
     warnings.extend(not_done(app));
     Ok(AppPlan {
@@ -94,6 +100,10 @@ fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment
     if let (true, Some(term), None) = (terminal, inputs.term, environment.get("TERM")) {
         environment.set("TERM", term);
     }
+    if !app.credentials.0.is_empty() {
+        let dir = credentials_directory(app.name());
+        environment.set("CREDENTIALS_DIRECTORY", &dir);
+    }
     environment
 }
 
@@ -103,7 +113,10 @@ fn not_done(app: &PodApp) -> Vec<String> {
     let notify = app.annotation(SUPPORTS_SYSTEMD_NOTIFY) == Some("true");
     let notify = notify.then(|| format!("app {name}: is not waited for until it is ready yet"));
     let annotations = app.runtime.annotations.iter().chain(&app.image.annotations);
-    let own = annotations.filter(|annotation| annotation.name.as_str().starts_with("stage1/"));
+    let own = annotations.filter(|annotation| {
+        let name = annotation.name.as_str();
+        name.starts_with("stage1/health-") || name == keys::START_TIMEOUT
+    });
     let own = own.map(|annotation| {
         format!(
             "app {name}: annotation {} has no effect yet",

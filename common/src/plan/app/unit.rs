@@ -4,6 +4,8 @@ use super::streams::{Stream, Streams};
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
+use crate::policy::{ExitPolicy, Restart, StopSignal};
+use crate::time_span;
 use crate::unit::{Unit, app_unit, escape, socket_unit};
 
 /// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.
@@ -25,6 +27,8 @@ pub(super) fn unit(
         .collect::<Vec<_>>()
         .join(" ");
     let terminal = streams.stdin == Stream::Terminal;
+    let [on_success, on_failure] = actions(inputs, app);
+    let restarts = app.policy.restart != Restart::No;
     let unit = Unit::new(app_unit(name))
         .section("Unit")
         .set(
@@ -40,32 +44,17 @@ pub(super) fn unit(
         .set_some("After", after(sockets))
         .set("Conflicts", "stopped.target")
         .set("Before", "stopped.target supervisor-ready.service")
-        .set_some("FailureAction", immutable.then_some("exit"))
+        .set_some("SuccessAction", on_success)
+        .set_some("FailureAction", on_failure)
+        // How often is what the waits between restarts see to.
+        .set_some("StartLimitIntervalSec", restarts.then_some("0"))
         .section("Service")
-        .set("Type", "exec")
-        // A slow handler must not be killed for it (rkt#1547); the program itself starts at once.
-        .set_some(
-            "TimeoutStartSec",
-            handler(app, "pre-start").and(Some("infinity")),
-        )
-        .set_some("ExecStartPre", handler(app, "pre-start"))
-        .set(
-            "ExecStart",
-            format!(":!/prepare-app {name} -- {}", escape::words(&app.app.exec)),
-        )
-        // "-": how the app ended is what counts, and the reaper comes after in any case.
-        .set_some(
-            "ExecStopPost",
-            handler(app, "post-stop").map(|command| format!("-{command}")),
-        )
-        .set("ExecStopPost", format!("+/reaper {name}"))
         .set("User", app.identity.uid.to_string())
         .set("Group", app.identity.gid.to_string())
         .set_some(
             "SupplementaryGroups",
             Some(groups).filter(|g| !g.is_empty()),
         )
-        .set("KillMode", "mixed")
         .set("StandardInput", if terminal { "tty" } else { "null" })
         .set("StandardOutput", output(streams.stdout))
         .set("StandardError", output(streams.stderr))
@@ -79,13 +68,102 @@ pub(super) fn unit(
         );
     directives
         .iter()
-        .fold(unit, |unit, (key, value)| unit.set(key, value))
+        .fold(stop(commands(unit, app), app), |unit, (key, value)| {
+            unit.set(key, value)
+        })
+}
+
+/// What is run when.
+fn commands(unit: Unit, app: &PodApp) -> Unit {
+    let name = app.name();
+    let restart = restart(app);
+    let (pre_start, post_stop) = (handler(app, "pre-start"), handler(app, "post-stop"));
+    unit.set("Type", "exec")
+        // A slow handler must not be killed for it (rkt#1547), nor the wait; the program itself starts at once.
+        .set_some(
+            "TimeoutStartSec",
+            (pre_start.is_some() || restart.is_some()).then_some("infinity"),
+        )
+        .set_some("Restart", restart)
+        .set_some("RestartSec", restart.and(Some("0")))
+        .set_some(
+            "ExecStartPre",
+            restart.map(|_| format!("+/reaper --back-off {name}")),
+        )
+        .set_some("ExecStartPre", pre_start)
+        .set(
+            "ExecStart",
+            format!(":!/prepare-app {name} -- {}", escape::words(&app.app.exec)),
+        )
+        // "-": how the app ended is what counts, and the last call of the reaper comes in any case. The first one is there
+        // for the time of the end.
+        .set_some(
+            "ExecStopPost",
+            post_stop
+                .as_ref()
+                .map(|_| format!("-+/reaper --note {name}")),
+        )
+        .set_some(
+            "ExecStopPost",
+            post_stop.map(|command| format!("-{command}")),
+        )
+        .set("ExecStopPost", reaper(app))
+}
+
+/// How the app is asked to end.
+fn stop(unit: Unit, app: &PodApp) -> Unit {
+    let signal = &app.policy.stop_signal;
+    unit.set("KillMode", "mixed")
+        .set_some(
+            "KillSignal",
+            (*signal != StopSignal::default()).then(|| signal.name()),
+        )
+        .set_some(
+            "SuccessExitStatus",
+            (!signal.is_clean_to_systemd()).then(|| signal.name()),
+        )
+        .set("TimeoutStopSec", time_span::format(app.policy.stop_timeout))
 }
 
 /// The units of the sockets of all apps.
 fn after(sockets: &Sockets) -> Option<String> {
     let units: Vec<_> = sockets.keys().map(|app| socket_unit(app)).collect();
     Some(units.join(" ")).filter(|units| !units.is_empty())
+}
+
+/// What systemd does when the app has ended well, and when it has failed. An end after which it is started again is none
+/// for the pod, but systemd 252 acts on such a failure, too.
+fn actions(inputs: &Inputs<'_>, app: &PodApp) -> [Option<&'static str>; 2] {
+    if inputs.options.mutable {
+        return [None, None];
+    }
+    let (policy, restart) = (
+        inputs.pod.exit_policy.unwrap_or_default(),
+        app.policy.restart,
+    );
+    let ends_well = policy == ExitPolicy::OnAny && restart != Restart::Always;
+    let fails = policy != ExitPolicy::UntilAll && restart == Restart::No;
+    [ends_well, fails].map(|ends| ends.then_some("exit"))
+}
+
+fn restart(app: &PodApp) -> Option<&'static str> {
+    match app.policy.restart {
+        Restart::No => None,
+        Restart::OnFailure => Some("on-failure"),
+        Restart::Always => Some("always"),
+    }
+}
+
+/// What notes the end of an app.
+fn reaper(app: &PodApp) -> String {
+    let name = app.name();
+    match restart(app) {
+        None => format!("+/reaper {name}"),
+        Some(restart) => {
+            let delay = app.policy.restart_delay.as_millis();
+            format!("+/reaper --restart={restart} --delay={delay}ms {name}")
+        }
+    }
 }
 
 /// The command of an event handler: with the app's root, environment, user and confinement.

@@ -1,0 +1,144 @@
+//! When pods end by themselves, and how apps are asked to end, as annotations say.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tests::fixture::{App, with};
+use tests::process::BOUND;
+
+use crate::common::{app_status, status_file};
+
+tests::cases!("policies":
+    until_all_outlives_a_failure,
+    on_any_ends_with_a_good_end,
+    stop_signals_of_the_app_and_of_its_image,
+    a_stop_signal_that_kills_is_a_good_end_when_asked_for,
+    who_does_not_stop_in_time_is_killed,
+);
+
+const UNTIL_TERM: [&str; 5] = ["do", "write", "/out/ready", "", "+"];
+
+/// An app that says that it is ready, and goes on with `steps`.
+fn ready(name: &str, steps: &[&str]) -> App {
+    App::probe(name, UNTIL_TERM.iter().chain(steps).copied())
+}
+
+fn until_all_outlives_a_failure() -> Result<()> {
+    with(|fixture| {
+        let bad = App::probe("bad", ["exit", "5"]);
+        let steps = ["wait-file", "/out/go", "+", "write", "/out/done", ""];
+        let pod = fixture
+            .pod([bad, ready("good", &steps)])
+            .option("--no-overlay");
+        let pod = pod.option("--pod-annotation=stage1/exit-policy=until-all");
+        let (uuid, running) = pod.start_prepared(&[])?;
+        tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+        let file = status_file(fixture, &uuid, "bad")?.with_extension("");
+        tests::wait::for_path(&file, Some(BOUND))?;
+        fs::write(fixture.out("go"), "")?;
+        running.finish()?.expect(5)?;
+        ensure!(fixture.out("done").exists(), "the other app was stopped");
+        Ok(())
+    })
+}
+
+fn on_any_ends_with_a_good_end() -> Result<()> {
+    with(|fixture| {
+        let good = App::probe("good", ["do", "wait-file", "/out/ready", "+", "exit", "0"]);
+        let other = ready("other", &["until-term", "+", "write", "/out/stopped", ""]);
+        let pod = fixture.pod([good, other.option("--user=alice")]);
+        let pod = pod.option("--pod-annotation=stage1/exit-policy=on-any");
+        pod.run()?.expect(0)?;
+        ensure!(
+            fixture.out("stopped").exists(),
+            "the other app could not finish"
+        );
+        Ok(())
+    })
+}
+
+fn stop_signals_of_the_app_and_of_its_image() -> Result<()> {
+    for user in ["root", "alice"] {
+        with(|fixture| {
+            let images = ready("image", &["until-term"])
+                .change(|image| image.annotation("appc.io/docker/stopsignal", "1"));
+            let own = App::probe("own", ["until-term"])
+                .change(|image| image.annotation("stage1/stop-signal", "HUP"))
+                .option("--annotation=stage1/stop-signal=SIGINT");
+            let user = format!("--user={user}");
+            let apps = [images, own].map(|app| app.option(user.clone()));
+            let (uuid, running) = fixture.pod(apps).start_prepared(&[])?;
+            tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+            fixture.stage0(["stop", &uuid])?.expect(0)?;
+            let finished = running.finish()?.expect(0)?;
+            assert_eq!(finished.console("image"), ["got SIGHUP"]);
+            assert_eq!(finished.console("own"), ["got SIGINT"]);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn a_stop_signal_that_kills_is_a_good_end_when_asked_for() -> Result<()> {
+    let signal = "--annotation=stage1/stop-signal=SIGUSR1";
+    with(|fixture| {
+        let app = ready("a", &["hang"]).option(signal);
+        let pod = fixture.pod([app]).option("--no-overlay");
+        let (uuid, running) = pod.start_prepared(&[])?;
+        tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(0)?;
+        let status = app_status(fixture, &uuid, "a")?;
+        assert_eq!(
+            (&status["state"], &status["status"]),
+            (&"exited".into(), &138.into())
+        );
+        Ok(())
+    })?;
+    with(|fixture| {
+        let app = App::probe("a", ["kill", "USR1"]).option(signal);
+        fixture.pod([app]).run()?.expect(138)?;
+        Ok(())
+    })
+}
+
+fn who_does_not_stop_in_time_is_killed() -> Result<()> {
+    for user in ["root", "alice"] {
+        with(|fixture| {
+            let words = [
+                "do",
+                "ignore-term",
+                "+",
+                "write",
+                "/out/ready",
+                "",
+                "+",
+                "hang",
+            ];
+            let app = App::probe("a", words)
+                .option(format!("--user={user}"))
+                .option("--annotation=stage1/stop-timeout=700ms");
+            let app = app.handler("post-stop", ["append", "/out/after", "x"]);
+            let pod = fixture.pod([app]).option("--no-overlay");
+            let (uuid, running) = pod.start_prepared(&[])?;
+            tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+            let asked = Instant::now();
+            fixture.stage0(["stop", &uuid])?.expect(0)?;
+            running.finish()?.expect(137)?;
+            ensure!(
+                asked.elapsed() >= Duration::from_millis(700),
+                "{:?}",
+                asked.elapsed()
+            );
+            assert_eq!(fs::read_to_string(fixture.out("after"))?, "x");
+            let status = app_status(fixture, &uuid, "a")?;
+            assert_eq!(
+                (&status["signal"], &status["result"]),
+                (&"SIGKILL".into(), &"timeout".into())
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
