@@ -1,16 +1,12 @@
-//! Capability sets and no-new-privileges, the isolators that are enforced so far.
+//! Capability sets and no-new-privileges, for root and for an ordinary user.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
-use tests::fixture::{App, with};
+use serde_json::{Value, json};
+use tests::fixture::{App, Fixture, with};
 use tests::probe::Outcome;
 
 tests::cases!("capabilities":
-    default_set,
-    of_an_ordinary_user,
-    retained,
-    removed,
-    of_the_image,
+    sets,
     unrestricted,
     only_one_set,
     unknown_name,
@@ -22,102 +18,99 @@ const NONE: [&str; 0] = [];
 const CHOWN: u64 = 1 << 0;
 const NET_BIND_SERVICE: u64 = 1 << 10;
 const NET_ADMIN: u64 = 1 << 12;
+const SYS_ADMIN: u64 = 1 << 21;
 const MKNOD: u64 = 1 << 27;
 
 /// The specification's 14: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
 /// net_raw, sys_chroot, mknod, audit_write, setfcap.
 const DEFAULT: u64 = 0xa804_25fb;
 
-fn assert_bounded(app: App, set: u64) -> Result<()> {
+const USERS: [(&str, &str); 2] = [("root", "0"), ("other", "1234")];
+
+/// An app of root's and one of an ordinary user's, both with these options and isolators.
+fn apps(name: &str, options: &[&str], isolators: &Value) -> Vec<App> {
+    let app = |(user, id): (&str, &str)| {
+        let app = App::seeing(&format!("{name}-{user}"), NONE)
+            .change(|image| image.app("isolators", isolators.clone()))
+            .option(format!("--user={id}"));
+        options.iter().fold(app, |app, option| app.option(*option))
+    };
+    USERS.map(app).into()
+}
+
+/// The bounding set of both, and what of it each has.
+fn expect_bounded(fixture: &Fixture, name: &str, set: u64) -> Result<()> {
+    for (user, _) in USERS {
+        let sets = fixture.seen(&format!("{name}-{user}"))?.capabilities;
+        let has = if user == "root" { set } else { 0 };
+        let found = [
+            sets.bounding,
+            sets.effective,
+            sets.permitted,
+            sets.ambient,
+            sets.inheritable,
+        ];
+        let found = found.map(|set| format!("{set:x}"));
+        let expected = [set, has, has, 0, 0].map(|set| format!("{set:x}"));
+        assert_eq!(found, expected, "{name} of {user}");
+    }
+    Ok(())
+}
+
+fn sets() -> Result<()> {
+    let none = json!([]);
+    let set = |name: &str, set: Value| json!([{ "name": format!("os/linux/capabilities-{name}-set"), "value": { "set": set } }]);
+    let retain = ["--caps-retain=CAP_CHOWN,CAP_NET_ADMIN"];
+    let remove = ["--caps-remove=CAP_MKNOD,CAP_CHOWN"];
+    // An empty set to retain leaves nothing, one to remove leaves the default.
+    let cases: [(&str, &[&str], Value, u64); 6] = [
+        ("default", &[], none.clone(), DEFAULT),
+        ("retained", &retain, none.clone(), CHOWN | NET_ADMIN),
+        ("removed", &remove, none, DEFAULT & !(MKNOD | CHOWN)),
+        (
+            "of-image",
+            &[],
+            set("retain", json!(["CAP_NET_BIND_SERVICE"])),
+            NET_BIND_SERVICE,
+        ),
+        ("nothing", &[], set("retain", json!([])), 0),
+        ("no-less", &[], set("remove", json!([])), DEFAULT),
+    ];
     with(|fixture| {
-        let finished = fixture.pod([app.clone()]).run()?.expect(0)?;
-        let capabilities = fixture.seen("a")?.capabilities;
-        assert_eq!(
-            format!("{:x}", capabilities.bounding),
-            format!("{set:x}"),
-            "bounding"
-        );
-        assert_eq!(
-            format!("{:x}", capabilities.effective),
-            format!("{set:x}"),
-            "effective"
-        );
-        assert_eq!(
-            format!("{:x}", capabilities.permitted),
-            format!("{set:x}"),
-            "permitted"
-        );
-        assert_eq!(capabilities.ambient, 0);
+        let all = cases
+            .iter()
+            .flat_map(|(name, options, isolators, _)| apps(name, options, isolators));
+        let finished = fixture.pod(all).run()?.expect(0)?;
         ensure!(!finished.stderr.contains("isolator"), "{finished}");
+        for (name, _, _, set) in &cases {
+            expect_bounded(fixture, name, *set)?;
+        }
         Ok(())
     })
-}
-
-fn default_set() -> Result<()> {
-    assert_bounded(App::seeing("a", NONE), DEFAULT)
-}
-
-fn of_an_ordinary_user() -> Result<()> {
-    with(|fixture| {
-        let seen = fixture.see(
-            App::seeing("a", NONE)
-                .option("--user=alice")
-                .option("--caps-retain=CAP_NET_BIND_SERVICE"),
-        )?;
-        assert_eq!(seen.capabilities.bounding, NET_BIND_SERVICE);
-        assert_eq!(
-            (
-                seen.capabilities.effective,
-                seen.capabilities.permitted,
-                seen.capabilities.ambient
-            ),
-            (0, 0, 0)
-        );
-        Ok(())
-    })
-}
-
-fn retained() -> Result<()> {
-    assert_bounded(
-        App::seeing("a", NONE).option("--caps-retain=CAP_CHOWN,CAP_NET_ADMIN"),
-        CHOWN | NET_ADMIN,
-    )
-}
-
-fn removed() -> Result<()> {
-    assert_bounded(
-        App::seeing("a", NONE).option("--caps-remove=CAP_MKNOD,CAP_CHOWN"),
-        DEFAULT & !(MKNOD | CHOWN),
-    )
-}
-
-fn of_the_image() -> Result<()> {
-    let isolators = json!([{ "name": "os/linux/capabilities-retain-set", "value": { "set": ["CAP_NET_BIND_SERVICE"] } }]);
-    assert_bounded(
-        App::seeing("a", NONE).change(|image| image.app("isolators", isolators)),
-        NET_BIND_SERVICE,
-    )
 }
 
 fn unrestricted() -> Result<()> {
     with(|fixture| {
-        let own = std::fs::read_to_string("/proc/self/status")?;
-        let own = own
-            .lines()
-            .find_map(|line| line.strip_prefix("CapBnd:"))
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        let pod = fixture
-            .pod([App::seeing("a", NONE)])
-            .option("--insecure-options=capabilities");
-        pod.run()?.expect(0)?;
-        let bounding = fixture.seen("a")?.capabilities.bounding;
-        // What the caller itself has no more nobody can give.
-        ensure!(
-            bounding & DEFAULT == DEFAULT && bounding & 1 << 21 != 0,
-            "{bounding:x}, of {own}"
-        );
+        // What the caller itself has no more nobody can give; some of it is the most that a pod can have.
+        let isolators = json!([{ "name": "os/linux/capabilities-retain-set", "value": { "set": ["CAP_CHOWN"] } }]);
+        let pod = fixture.pod(apps("a", &[], &isolators));
+        let finished = pod
+            .option("--insecure-options=capabilities")
+            .run()?
+            .expect(0)?;
+        let told =
+            "isolator os/linux/capabilities-retain-set is ignored: capabilities are not restricted";
+        ensure!(finished.stderr.contains(told), "{finished}");
+        for (user, _) in USERS {
+            let sets = fixture.seen(&format!("a-{user}"))?.capabilities;
+            let bounding = sets.bounding;
+            ensure!(
+                bounding & DEFAULT == DEFAULT && bounding & SYS_ADMIN != 0,
+                "{user}: {bounding:x}"
+            );
+            let has = if user == "root" { bounding } else { 0 };
+            assert_eq!(sets.effective, has, "{user}");
+        }
         Ok(())
     })
 }
@@ -147,16 +140,26 @@ fn unknown_name() -> Result<()> {
 }
 
 fn no_new_privileges() -> Result<()> {
+    let asking = |on: bool| json!([{ "name": "os/linux/no-new-privileges", "value": on }]);
     with(|fixture| {
-        let isolators = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
-        let apps = [
-            App::seeing("without", NONE),
-            App::seeing("with", NONE).change(|image| image.app("isolators", isolators)),
+        let cases = [
+            ("on", asking(true)),
+            ("off", asking(false)),
+            ("none", json!([])),
         ];
-        let finished = fixture.pod(apps).run()?.expect(0)?;
+        let all = cases
+            .iter()
+            .flat_map(|(name, isolators)| apps(name, &[], isolators));
+        let finished = fixture.pod(all).run()?.expect(0)?;
         ensure!(!finished.stderr.contains("isolator"), "{finished}");
-        assert_eq!(fixture.seen("without")?.status["NoNewPrivs"], "0");
-        assert_eq!(fixture.seen("with")?.status["NoNewPrivs"], "1");
+        for (name, flag) in [("on", "1"), ("off", "0"), ("none", "0")] {
+            for (user, _) in USERS {
+                let status = fixture.seen(&format!("{name}-{user}"))?.status;
+                assert_eq!(status["NoNewPrivs"], flag, "{name} of {user}");
+                // The default filter is there all the same.
+                assert_eq!(status["Seccomp"], "2", "{name} of {user}");
+            }
+        }
         Ok(())
     })
 }

@@ -92,15 +92,25 @@ fn notes(request: &Request, capabilities: &CapsHashSet) -> Vec<String> {
         "no system calls of this architecture",
         request.names.iter().filter(|name| foreign(name)),
     ));
+    let unknown = |name: &&String| !is_known(name);
+    notes.extend(listed(
+        "unknown to this libseccomp",
+        request.names.iter().filter(unknown),
+    ));
     if request.mode == Mode::Retain {
         let of_pod = sets::pod().allowed(&capability::of_pod(capabilities));
         let refused = request
             .names
             .iter()
-            .filter(|name| !foreign(name) && !of_pod.contains(*name));
+            .filter(|name| is_known(name) && !foreign(name) && !of_pod.contains(*name));
         notes.extend(listed("refused to every app of the pod", refused));
     }
     notes
+}
+
+/// Whether libseccomp has a number for a system call, if only on another architecture.
+pub(super) fn is_known(name: &str) -> bool {
+    ScmpSyscall::from_name(name).is_ok()
 }
 
 /// A note about some calls, the first of which it names; `None` when there are none.

@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use caps::CapsHashSet;
-use libseccomp::ScmpSyscall;
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -94,7 +93,8 @@ fn parse(value: &Value, mode: Mode) -> Result<Request> {
             _ if name == ALL => all = true,
             Some(set) => names.extend(set),
             None if name.starts_with('@') => bail!("set[{i}]: there is no set {name:?}"),
-            None if ScmpSyscall::from_name(name).is_ok() => {
+            // One that another version of libseccomp knows is for `compile` to tell of.
+            None if compile::is_known(name) || sets::known().any(|known| known == name) => {
                 names.insert(name.to_owned());
             }
             None => bail!(
