@@ -112,7 +112,8 @@ impl Marks {
         found
     }
 
-    /// Processes in a marked cgroup or with a mark on their command line, but not this one.
+    /// Processes in a marked cgroup, with a mark on their command line, or whose program or directories are in a marked
+    /// one; but not this one.
     ///
     /// Members are asked of the cgroups: /proc/PID/cgroup of every process would wait for the kernel's one cgroup lock
     /// a hundred times.
@@ -133,7 +134,11 @@ impl Marks {
                 let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
                 let words = fs::read(entry.path().join("cmdline")).ok()?;
                 let words = String::from_utf8_lossy(&words).replace('\0', " ");
-                if pid == own || !(members.contains(&pid) || self.are_in(&words)) {
+                let inside = ["exe", "cwd", "root"].into_iter().any(|link| {
+                    let target = fs::read_link(entry.path().join(link));
+                    target.is_ok_and(|target| self.are_in(&target.to_string_lossy()))
+                });
+                if pid == own || !(members.contains(&pid) || self.are_in(&words) || inside) {
                     return None;
                 }
                 // A dead process that waits for its parent, which for orphans is the host's init, is nothing of ours.

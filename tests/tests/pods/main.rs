@@ -5,6 +5,7 @@ mod arguments;
 mod bad_input;
 mod bad_isolators;
 mod capabilities;
+mod churn;
 mod commands;
 mod common;
 mod console;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         bad_input::cases(),
         bad_isolators::cases(),
         capabilities::cases(),
+        churn::cases(),
         commands::cases(),
         console::cases(),
         credentials::cases(),
