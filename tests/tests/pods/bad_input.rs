@@ -10,7 +10,7 @@ tests::cases!("bad_input":
 );
 
 /// Where (JSON pointer), what, and what the line says.
-pub(crate) type Wrong = (&'static str, Value, &'static [&'static str]);
+pub(crate) type Wrong<'a> = (&'static str, Value, &'a [&'a str]);
 
 fn manifest(id: &str) -> Value {
     json!({
@@ -43,7 +43,7 @@ fn manifest(id: &str) -> Value {
 }
 
 /// Each thing alone must be refused.
-pub(crate) fn refused(table: &[Wrong]) -> Result<()> {
+pub(crate) fn refused(table: &[Wrong<'_>]) -> Result<()> {
     with(|fixture| {
         let id = fixture.import(&probe_image("a"))?;
         let mut failed = Vec::new();
@@ -67,9 +67,22 @@ fn run(fixture: &Fixture, manifest: &Value, parts: &[&str]) -> Result<()> {
         .expect_refusal(parts)?;
     let lines = finished.stderr.lines().count();
     ensure!(lines == 1, "{lines} lines of {finished}");
-    let left = fixture.leftovers();
-    let alive = |line: &&String| !line.contains("/pods/");
-    ensure!(!left.iter().any(|line| alive(&line)), "left: {left:?}");
+    nothing_made(fixture)
+}
+
+/// Nothing on the host, and nothing in a pod's directory that only a start makes.
+fn nothing_made(fixture: &Fixture) -> Result<()> {
+    let mut left = fixture.leftovers();
+    left.retain(|line| !line.contains("/pods/"));
+    ensure!(left.is_empty(), "left: {left:?}");
+    for (_, uuid) in fixture.pods() {
+        let dir = fixture.pod_dir(&uuid)?;
+        let root = dir.join("stage1/rootfs");
+        let made = ["pid", "ppid", "subcgroup", "sharedVolumes"].map(|name| dir.join(name));
+        let written = ["rkt/spec", "rkt/pod-spec"].map(|name| root.join(name));
+        let found = made.iter().chain(&written).find(|path| path.exists());
+        ensure!(found.is_none(), "{found:?} was made");
+    }
     Ok(())
 }
 

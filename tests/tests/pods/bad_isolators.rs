@@ -19,7 +19,7 @@ fn isolators_refused(
     pointer: &'static str,
     table: &[(&str, Value, &'static [&'static str])],
 ) -> Result<()> {
-    let table: Vec<Wrong> = table
+    let table: Vec<Wrong<'_>> = table
         .iter()
         .map(|(name, value, parts)| (pointer, isolator(name, value.clone()), *parts))
         .collect();
@@ -116,6 +116,21 @@ fn isolators_of_an_app() -> Result<()> {
                 &["resource/memory"],
             ),
             (
+                "resource/memory",
+                json!({ "limit": "1M", "request": "2M" }),
+                &["resource/memory", "request"],
+            ),
+            (
+                "resource/network-bandwidth",
+                json!({ "limit": "x" }),
+                &["resource/network-bandwidth"],
+            ),
+            (
+                "os/linux/no-new-privileges",
+                json!({}),
+                &["no-new-privileges"],
+            ),
+            (
                 "resource/block-bandwidth",
                 json!({ "limit": "x" }),
                 &["resource/block-bandwidth"],
@@ -138,11 +153,18 @@ fn isolators_of_an_app() -> Result<()> {
         "os/linux/capabilities-remove-set",
     ]
     .map(one);
+    let filters = ["os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"];
+    let filters = filters.map(|name| json!({ "name": name, "value": { "set": ["read"] } }));
     let twice = ["os/linux/cpu-shares"; 2].map(|name| json!({ "name": name, "value": 1024 }));
     refused(&[
         (
             "/apps/0/app/isolators",
             json!(both),
+            &["apps[0].app.isolators[1].name", "together"],
+        ),
+        (
+            "/apps/0/app/isolators",
+            json!(filters),
             &["apps[0].app.isolators[1].name", "together"],
         ),
         (

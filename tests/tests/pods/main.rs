@@ -2,6 +2,7 @@
 
 mod archives;
 mod arguments;
+mod bad_annotations;
 mod bad_input;
 mod bad_isolators;
 mod capabilities;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let cases = [
         archives::cases(),
         arguments::cases(),
+        bad_annotations::cases(),
         bad_input::cases(),
         bad_isolators::cases(),
         capabilities::cases(),
