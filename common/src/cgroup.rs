@@ -54,6 +54,9 @@ const PAYLOAD: &str = "payload";
 /// The controllers of the unified hierarchy that limits are set by.
 const LIMITING: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
+/// How often a process that is moved at the same time is followed.
+const JOIN_TRIES: u32 = 100;
+
 /// All cgroup hierarchies in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hierarchies(pub Vec<Hierarchy>);
@@ -124,6 +127,20 @@ impl Hierarchies {
         self.0
             .iter()
             .try_for_each(|hierarchy| join(&hierarchy.dir(&hierarchy.own)))
+    }
+
+    /// Moves this process into the cgroups of another one. The other may be moved meanwhile: systemd removes a v1 cgroup
+    /// of its own when the last unit that needs the controller is gone, and moves itself out of it before.
+    pub fn join_those_of(proc: &Path, process: &str) -> Result<()> {
+        let mut tries = JOIN_TRIES;
+        loop {
+            let joined = Hierarchies::of_process(proc, process)?.join();
+            tries -= 1;
+            match joined {
+                Err(err) if tries > 0 && is_gone(&err) => {}
+                joined => return joined,
+            }
+        }
     }
 
     /// Whether the host has a controller, by its names on v1 and v2. `unified` are those of the unified hierarchy.
@@ -300,6 +317,18 @@ fn make(hierarchy: &Hierarchy, path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a cgroup was removed before something was written to it.
+fn is_gone(err: &anyhow::Error) -> bool {
+    let errno = err
+        .downcast_ref()
+        .and_then(rustix::io::Errno::from_io_error);
+    // NODEV: after its file was opened.
+    matches!(
+        errno,
+        Some(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV)
+    )
 }
 
 fn join(dir: &Path) -> Result<()> {

@@ -83,6 +83,22 @@ impl Pod {
     /// # Errors
     /// What is wrong with a manifest, an app's root or its user; the message names the file and the field.
     pub fn load(dir: &PodDir) -> Result<Self> {
+        Pod::with_apps(dir, |_| true)
+    }
+
+    /// Loads the pod in `dir` with one of its apps alone: what is wrong with another one is not this one's fault.
+    ///
+    /// # Errors
+    /// As [`Pod::load`], and when the manifest has no such app.
+    pub fn load_app(dir: &PodDir, app: &str) -> Result<Self> {
+        let pod = Pod::with_apps(dir, |runtime| runtime.name.as_str() == app)?;
+        if pod.apps.is_empty() {
+            bail!("{}: has no app {app}", dir.manifest().display());
+        }
+        Ok(pod)
+    }
+
+    fn with_apps(dir: &PodDir, wanted: impl Fn(&RuntimeApp) -> bool) -> Result<Self> {
         let path = dir.manifest();
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let manifest =
@@ -90,11 +106,12 @@ impl Pod {
         let exit_policy = ExitPolicy::of_pod(&manifest.annotations)?;
         let mut apps = Vec::new();
         for (i, runtime) in manifest.apps.iter().enumerate() {
-            let app =
-                load_app(dir, runtime).with_context(|| format!("apps[{i}] ({})", runtime.name))?;
-            apps.push(app);
+            if wanted(runtime) {
+                let app = load_app(dir, runtime);
+                apps.push(app.with_context(|| format!("apps[{i}] ({})", runtime.name))?);
+            }
         }
-        let devices = check_volume_sources(&manifest)?;
+        let devices = check_volume_sources(&manifest, wanted)?;
         let mutable = match crate::appc::annotation(&manifest.annotations, annotation::MUTABLE) {
             None => false,
             Some(value) => value.parse().ok().with_context(|| {
@@ -157,13 +174,17 @@ fn converted(image: &ImageManifest) -> bool {
 }
 
 /// The specification demands an error for a host volume whose source is missing. Gives those that are devices.
-fn check_volume_sources(manifest: &PodManifest) -> Result<BTreeMap<PathBuf, Device>> {
+fn check_volume_sources(
+    manifest: &PodManifest,
+    wanted: impl Fn(&RuntimeApp) -> bool,
+) -> Result<BTreeMap<PathBuf, Device>> {
     let own = manifest
         .volumes
         .iter()
         .enumerate()
         .map(|(i, v)| (format!("volumes[{i}]"), v));
-    let of_apps = manifest.apps.iter().enumerate().flat_map(|(a, app)| {
+    let apps = manifest.apps.iter().enumerate();
+    let of_apps = apps.filter(|(_, app)| wanted(app)).flat_map(|(a, app)| {
         let mounts = app.mounts.iter().enumerate();
         mounts.filter_map(move |(m, mount)| {
             Some((

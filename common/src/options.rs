@@ -1,6 +1,8 @@
 //! The options of the run entrypoint (contract.md, "Options of run"), read and checked. They are kept in the pod's
 //! `runtime-config`, where the entrypoints that change the pod later find them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +191,16 @@ impl RunOptions {
         })
     }
 
+    /// Reads the options that a running pod was started with.
+    ///
+    /// # Errors
+    /// When the file is not there or not one that init has written.
+    pub fn read(path: &Path) -> Result<Self> {
+        let context = || format!("read {}", path.display());
+        let content = std::fs::read(path).with_context(context)?;
+        serde_json::from_slice(&content).with_context(context)
+    }
+
     /// The URL of the metadata service as apps see it.
     pub fn metadata_url(&self) -> Option<String> {
         // The host is reached at 127.0.0.1 in its own network; a pod with loopback alone reaches nobody.
@@ -206,7 +218,11 @@ fn network(net: &str) -> Result<Network> {
     }
 }
 
-fn id_range(range: &str) -> Result<IdRange> {
+/// Reads a range of ids.
+///
+/// # Errors
+/// When it is none.
+pub fn id_range(range: &str) -> Result<IdRange> {
     let parsed = range.split_once(':').and_then(|(shift, count)| {
         let (shift, count) = (shift.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
         (count > 0 && shift.checked_add(count).is_some()).then_some(IdRange { shift, count })

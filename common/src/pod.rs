@@ -4,7 +4,11 @@
 //! pod directory is renamed while its life goes on, so an entrypoint works with `.` and stores no absolute
 //! path of it.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::unit::app_units;
 
 /// The stage1 root file system, from the pod directory.
 pub const STAGE_ROOT: &str = "stage1/rootfs";
@@ -175,14 +179,14 @@ impl StageRoot {
         self.0.join("rkt/main").join(app)
     }
 
-    /// The folder of what prepare-app makes, a file for each app of the pod.
-    pub fn specs(&self) -> PathBuf {
-        self.0.join("rkt/spec")
+    /// The folder of the credentials of one app, for prepare-app to give it; this project's own.
+    pub fn credentials(&self, app: &str) -> PathBuf {
+        self.0.join("rkt/credentials").join(app)
     }
 
-    /// A credential of one app, for prepare-app to give it; this project's own.
+    /// A credential of one app.
     pub fn credential(&self, app: &str, name: &str) -> PathBuf {
-        self.0.join("rkt/credentials").join(app).join(name)
+        self.credentials(app).join(name)
     }
 
     /// What the pod's first program does before systemd starts ([`crate::spec::PodSpec`]); this project's own.
@@ -193,6 +197,11 @@ impl StageRoot {
     /// What became of the pod's own isolators, a list as in [`StageRoot::status_json`]; this project's own.
     pub fn pod_isolators(&self) -> PathBuf {
         self.0.join("rkt/pod-isolators.json")
+    }
+
+    /// The folder of what prepare-app makes for the apps: an app that stage1 knows has a file in it.
+    pub fn specs(&self) -> PathBuf {
+        self.0.join("rkt/spec")
     }
 
     /// The compiled default filter, made with the image: an app that asks for nothing else needs no compiling when it
@@ -251,6 +260,16 @@ impl StageRoot {
         self.0.join("rkt/supervisor-status")
     }
 
+    /// The pod's users: systemd starts no service as a user without a record.
+    pub fn passwd(&self) -> PathBuf {
+        self.0.join("etc/passwd")
+    }
+
+    /// The pod's groups.
+    pub fn group(&self) -> PathBuf {
+        self.0.join("etc/group")
+    }
+
     /// The `resolv.conf` shown to every app, when there is one.
     pub fn resolv_conf(&self) -> PathBuf {
         self.0.join("etc/rkt-resolv.conf")
@@ -271,10 +290,50 @@ impl StageRoot {
         self.0.join("etc/systemd/system")
     }
 
+    /// What stage1 keeps of one app, each path a file or a link that may be there: what there is of them is removed
+    /// with the app. The markers of an app's life are stage0's.
+    pub fn app_files(&self, app: &str) -> Vec<PathBuf> {
+        let units = app_units(app).map(|unit| self.units().join(unit));
+        let links = app_units(app).map(|unit| self.wants().join(unit));
+        let mut files = Vec::from(units);
+        files.extend(links);
+        files.extend([
+            self.status_json(app),
+            self.status(app),
+            self.seccomp(app),
+            self.main_process(app),
+            self.env(app),
+            // The last: it names what else there is of the app.
+            self.spec(app),
+        ]);
+        files
+    }
+
+    /// Where units are linked that start with the pod.
+    pub fn wants(&self) -> PathBuf {
+        self.units().join("default.target.wants")
+    }
+
     /// The folder of the pod's journal; in it a folder named by the pod's machine id.
     pub fn journal(&self) -> PathBuf {
         self.0.join("var/log/journal")
     }
+}
+
+/// The names in a folder of the contract; none when it is not there.
+///
+/// # Errors
+/// When it is no folder.
+pub fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
 }
 
 /// Where the image has the compiled default filter ([`StageRoot::default_filter`]).

@@ -17,6 +17,8 @@ use nix::libc;
 pub struct MountAttributes {
     /// `MOUNT_ATTR_RDONLY`
     pub read_only: bool,
+    /// `MS_SLAVE`: it gets what is mounted at its origin, and sends nothing there.
+    pub slave: bool,
     /// For the mounts below it too.
     pub recursive: bool,
 }
@@ -30,7 +32,7 @@ pub fn mount_setattr(fd: impl AsFd, attributes: MountAttributes) -> io::Result<(
             0
         },
         attr_clr: 0,
-        propagation: 0,
+        propagation: if attributes.slave { libc::MS_SLAVE } else { 0 },
         userns_fd: 0,
     };
     let mut flags = libc::AT_EMPTY_PATH;

@@ -129,6 +129,32 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    /// The files with the records that [`Accounts::with`] made only for ids that `identities` have.
+    pub fn without_unused(passwd: &str, group: &str, identities: &[Identity]) -> Self {
+        let uids: BTreeSet<_> = identities.iter().map(|i| i.uid).collect();
+        let groups = identities
+            .iter()
+            .flat_map(|i| i.groups.iter().chain([&i.gid]));
+        let gids: BTreeSet<_> = groups.copied().collect();
+        Accounts {
+            passwd: without_unused(passwd, &uids),
+            group: without_unused(group, &gids),
+        }
+    }
+}
+
+fn without_unused(file: &str, used: &BTreeSet<u32>) -> String {
+    let keep = |line: &&str| {
+        let mut fields = line.split(':');
+        let (name, id) = (fields.next(), fields.nth(1));
+        let id: Option<u32> = id.and_then(|id| id.parse().ok());
+        let made = id.filter(|id| name == Some(format!("app{id}").as_str()));
+        made.is_none_or(|id| used.contains(&id))
+    };
+    file.split_inclusive('\n').filter(keep).collect()
+}
+
 fn has_id(file: &str, id: u32) -> bool {
     file.lines()
         .any(|line| line.split(':').nth(2).and_then(|field| field.parse().ok()) == Some(id))
@@ -235,10 +261,19 @@ mod tests {
             groups: vec![0],
         };
         let accounts = Accounts::with("root:x:0:0::/:\n", "root:x:0:\n", &[one, two]);
-        assert_eq!(accounts.passwd, "root:x:0:0::/:\napp101:x:101:103::/:\n");
+        let passwd = "root:x:0:0::/:\napp101:x:101:103::/:\n";
+        assert_eq!(accounts.passwd, passwd);
         assert_eq!(
             accounts.group,
             "root:x:0:\napp8:x:8:\napp103:x:103:\napp104:x:104:\n"
         );
+        let one = Identity {
+            uid: 0,
+            gid: 8,
+            groups: Vec::new(),
+        };
+        let left = Accounts::without_unused(passwd, &accounts.group, &[one]);
+        assert_eq!(left.passwd, "root:x:0:0::/:\n");
+        assert_eq!(left.group, "root:x:0:\napp8:x:8:\n");
     }
 }

@@ -72,7 +72,7 @@ fn free_host(host: &Path, uuid: &Uuid) -> Result<()> {
 }
 
 /// What is gone already is no error.
-fn absent(result: std::io::Result<()>) -> std::io::Result<()> {
+pub(crate) fn absent(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
         result => result,

@@ -4,6 +4,7 @@
 //! Facts, plan, apply (see the library): nothing is changed before everything is known to be good, and what a
 //! failing step has changed is put back.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
@@ -120,18 +121,19 @@ fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
         .then(|| of_host("/etc/hosts"))
         .transpose()?;
     Ok(Existing {
-        passwd: text(&root.join("etc/passwd"))?,
-        group: text(&root.join("etc/group"))?,
+        passwd: text(&root.passwd())?,
+        group: text(&root.group())?,
         hosts_fallback: text(&root.hosts_fallback())?,
         default_filter: fs::read(root.default_filter())
             .with_context(|| format!("read {}", root.default_filter().display()))?,
         host_resolv_conf: resolv,
         host_hosts: hosts,
+        volumes: BTreeSet::new(),
     })
 }
 
 /// Refuses SELinux contexts that the host's policy does not know, before anything is made.
-fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
+pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
     if !facts.selinux {
         return Ok(());
     }

@@ -6,6 +6,9 @@
 //! | [`enter`] | on the host | runs a command in the pod |
 //! | [`stop`] | on the host | stops the pod, in order or by force |
 //! | [`gc`] | on the host | frees what outlives the pod |
+//! | [`app_add`] | on the host | makes an app known to a running pod |
+//! | [`app_start`], [`app_stop`], [`app_rm`] | on the host | start, stop, forget an app of a running pod |
+//! | [`manage`] | in the pod, for the four | asks systemd, takes away what is left of an app |
 //! | [`pid1`] | in the pod, before systemd | lets systemd use the pod's cgroups, sets kernel parameters |
 //! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
 //! | [`reaper`] | in the pod, when an app has ended | writes its exit status |
@@ -19,15 +22,23 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+pub mod app_add;
+pub mod app_rm;
+pub mod app_start;
+pub mod app_stop;
+mod crossing;
 pub mod enter;
 pub mod gc;
 pub mod init;
+mod inside;
 mod journal;
+pub mod manage;
 mod manager;
 pub mod pid1;
 pub mod prepare_app;
 pub mod reaper;
 pub mod shutdown;
+mod start_report;
 pub mod stop;
 mod supervisor;
 

@@ -18,7 +18,9 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{journal, manager, print_help};
+use crate::manager::Manager;
+use crate::start_report::Teller;
+use crate::{journal, print_help};
 
 const FLAGS: [Flag; 5] = [
     switch(
@@ -87,6 +89,9 @@ fn reap(root: &StageRoot, app: &str, flags: &Parsed) -> Result<ExitCode> {
     })?;
     let decimal = status.status.context("an ended app has a status")?;
     write_whole(&root.status(app), decimal.to_string().as_bytes(), 0o644)?;
+    if last {
+        Teller::open(app).ended();
+    }
     // The unit fails with its last ExecStopPost=, and so follows what was found here.
     if last && !waited && status.failed() && result == SUCCESS {
         return Ok(ExitCode::FAILURE);
@@ -111,7 +116,8 @@ fn note_end(status: &mut AppStatus, app: &str, result: &str) -> Result<()> {
 
 /// Whether systemd was asked to stop the app. What it cannot be asked is taken for that, which changes least.
 fn asked_to_stop(app: &str) -> bool {
-    manager::is_asked_to_stop(&app_unit(app)).unwrap_or_else(|err| {
+    let asked = Manager::connect().and_then(|mut m| m.is_asked_to_stop(&app_unit(app)));
+    asked.unwrap_or_else(|err| {
         journal::log_error("reaper", Some(app), &format!("{err:#}"));
         true
     })
@@ -124,7 +130,7 @@ fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
     let before = AppStatus::read(&path)?.unwrap_or_default();
     let planned = before.restart_at.is_some();
     // Somebody who starts an app that was stopped meanwhile is not kept waiting.
-    if planned && manager::is_restart(&app_unit(app))? && !wait(before.wait_left())? {
+    if planned && Manager::connect()?.is_restart(&app_unit(app))? && !wait(before.wait_left())? {
         // The app is being stopped; that it waited is told to what comes then.
         return Ok(ExitCode::SUCCESS);
     }

@@ -16,7 +16,7 @@ use crate::{elf, manifest};
 const FOLDERS: &str = "folders.in";
 
 /// All entrypoints there may be. Which of them must be there is for the manifest and the units to say.
-const ENTRYPOINTS: [&str; 14] = [
+const ENTRYPOINTS: [&str; 15] = [
     "init",
     "enter",
     "stop",
@@ -29,6 +29,7 @@ const ENTRYPOINTS: [&str; 14] = [
     "app-start",
     "app-stop",
     "app-rm",
+    "manage",
     "attach",
     "iottymux",
 ];

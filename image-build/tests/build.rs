@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const IMAGE_BUILD: &str = env!("CARGO_BIN_EXE_image-build");
-const ENTRYPOINTS: [&str; 8] = [
+const ENTRYPOINTS: [&str; 13] = [
     "init",
     "enter",
     "stop",
@@ -18,6 +18,11 @@ const ENTRYPOINTS: [&str; 8] = [
     "prepare-app",
     "reaper",
     "shutdown",
+    "app-add",
+    "app-start",
+    "app-stop",
+    "app-rm",
+    "manage",
 ];
 
 fn repository() -> PathBuf {

@@ -94,7 +94,7 @@ impl Marks {
 
     /// Mount points in this mount namespace, the last made first.
     fn mounts(&self) -> Vec<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
         let marked = mounts.lines().filter(|line| self.are_in(line));
         marked
             .filter_map(|line| line.split(' ').nth(4))

@@ -4,18 +4,11 @@ use anyhow::Result;
 
 use super::{Inputs, Step};
 use crate::options::{HostsMode, ResolvMode};
-use crate::pod::{PodDir, machine_name};
+use crate::pod::{PodDir, StageRoot, machine_name};
 use crate::user::Accounts;
 
 pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
     let root = dir.stage_root();
-    let identities: Vec<_> = inputs
-        .pod
-        .apps
-        .iter()
-        .map(|app| app.identity.clone())
-        .collect();
-    let accounts = Accounts::with(&inputs.existing.passwd, &inputs.existing.group, &identities);
     let mut runtime_config = serde_json::to_string_pretty(inputs.options)?;
     runtime_config.push('\n');
     let hosts = format!(
@@ -34,10 +27,9 @@ pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
             format!("{}\n", inputs.uuid.digits()),
         ),
         Step::file(root.join("etc/hostname"), format!("{}\n", hostname(inputs))),
-        Step::file(root.join("etc/passwd"), accounts.passwd),
-        Step::file(root.join("etc/group"), accounts.group),
         Step::file(root.hosts_fallback(), hosts),
     ];
+    steps.extend(accounts(&root, inputs));
     match (inputs.options.resolv, &inputs.existing.host_resolv_conf) {
         (ResolvMode::Host, Some(content)) => {
             steps.push(Step::file(root.resolv_conf(), content.clone()))
@@ -53,6 +45,17 @@ pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
         _ => steps.push(Step::NoFile { path: root.hosts() }),
     }
     Ok(steps)
+}
+
+/// The pod's users and groups, those of its apps among them.
+pub(super) fn accounts(root: &StageRoot, inputs: &Inputs<'_>) -> [Step; 2] {
+    let apps = inputs.pod.apps.iter();
+    let identities: Vec<_> = apps.map(|app| app.identity.clone()).collect();
+    let accounts = Accounts::with(&inputs.existing.passwd, &inputs.existing.group, &identities);
+    [
+        Step::file(root.passwd(), accounts.passwd),
+        Step::file(root.group(), accounts.group),
+    ]
 }
 
 /// The pod's host name. nspawn strips underscores from it, so a name with them is written as it will be.

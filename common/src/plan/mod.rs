@@ -1,11 +1,13 @@
 //! What a pod is made of, as values: a pure function of the pod, the options and the host's facts.
 
+mod added;
 mod app;
 mod files;
 mod nspawn;
 mod pod;
 mod resources;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -22,7 +24,9 @@ use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
 use crate::policy::keys::EXIT_POLICY;
 use crate::status::{IsolatorReport, Outcome};
-use crate::volume::{Source, Volumes};
+use crate::volume::{PodVolume, Source, Volumes};
+
+pub use added::{AddedApp, plan_added};
 
 /// All that the plan depends on.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ pub struct Existing {
     pub host_resolv_conf: Option<Vec<u8>>,
     /// `/etc/hosts` of the host, when it is to be shown.
     pub host_hosts: Option<Vec<u8>>,
+    /// The volumes of a running pod that have their directories, by key.
+    pub volumes: BTreeSet<String>,
 }
 
 /// The pod, planned.
@@ -195,33 +201,14 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let mut warnings = volumes.warnings.clone();
     warnings.extend(listen::warnings(inputs.pod));
     let mut steps = files::of_pod(dir, inputs)?;
-    for volume in &volumes.volumes {
-        if let Source::Empty {
-            mode,
-            uid,
-            gid,
-            filled_from,
-        } = &volume.source
-        {
-            let filled_from = filled_from
-                .as_ref()
-                .map(|(app, path)| (root.app_root(app), path.clone()));
-            let path = dir.shared_volume(&volume.key);
-            steps.push(Step::Volume {
-                path,
-                mode: *mode,
-                uid: *uid,
-                gid: *gid,
-                filled_from,
-            });
-        }
-    }
+    steps.extend(volume_steps(dir, &volumes.volumes));
     let mut terminal = false;
     let mut capabilities = CapsHashSet::new();
     for app in apps {
         let planned = app::plan(&root, inputs, app, &volumes, &sockets)
             .with_context(|| format!("app {}", app.name()))?;
         steps.extend(planned.steps);
+        steps.push(wanted_by_default(&root, &planned.unit));
         warnings.extend(planned.warnings);
         terminal |= planned.terminal;
         capabilities.extend(planned.capabilities);
@@ -263,8 +250,33 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     })
 }
 
+/// The directories of empty volumes.
+fn volume_steps<'a>(dir: &PodDir, volumes: impl IntoIterator<Item = &'a PodVolume>) -> Vec<Step> {
+    let root = dir.stage_root();
+    let step = |volume: &PodVolume| match &volume.source {
+        Source::Host { .. } => None,
+        Source::Empty {
+            mode,
+            uid,
+            gid,
+            filled_from,
+        } => Some(Step::Volume {
+            path: dir.shared_volume(&volume.key),
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            filled_from: filled_from
+                .as_ref()
+                .map(|(app, path)| (root.app_root(app), path.clone())),
+        }),
+    };
+    volumes.into_iter().filter_map(step).collect()
+}
+
 /// The paths of one app's steps all lie in the stage1 root.
 struct AppPlan {
+    /// The unit to start.
+    unit: String,
     steps: Vec<Step>,
     warnings: Vec<String>,
     /// Whether the app has the caller's terminal.
@@ -279,7 +291,7 @@ const POD_UNIT: &str = "pod.service";
 /// Where units are linked that start with the pod.
 fn wanted_by_default(root: &StageRoot, unit: &str) -> Step {
     Step::Link {
-        path: root.units().join("default.target.wants").join(unit),
+        path: root.wants().join(unit),
         target: PathBuf::from("..").join(unit),
     }
 }

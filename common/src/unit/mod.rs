@@ -97,6 +97,15 @@ pub fn socket_unit(app: &str) -> String {
     format!("app-{app}.socket")
 }
 
+/// All units that an app may have: its own and those that belong to it.
+pub fn app_units(app: &str) -> [String; 3] {
+    [
+        app_unit(app),
+        socket_unit(app),
+        format!("health-{app}.service"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

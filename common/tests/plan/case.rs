@@ -1,5 +1,6 @@
 //! A case: its files, laid out as stage0 leaves a pod directory, and planned as `init` does it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -152,12 +153,13 @@ fn existing(dir: &PodDir, options: &RunOptions, host: &Path) -> Result<Existing>
         |path: PathBuf| fs::read_to_string(&path).with_context(|| path.display().to_string());
     let of_host = |wanted: bool, path: &str| wanted.then(|| fs::read(host.join(path))).transpose();
     Ok(Existing {
-        passwd: text(root.join("etc/passwd"))?,
-        group: text(root.join("etc/group"))?,
+        passwd: text(root.passwd())?,
+        group: text(root.group())?,
         hosts_fallback: text(root.hosts_fallback())?,
         default_filter: Vec::new(),
         host_resolv_conf: of_host(options.resolv == ResolvMode::Host, "etc/resolv.conf")?,
         host_hosts: of_host(options.hosts == HostsMode::Host, "etc/hosts")?,
+        volumes: BTreeSet::new(),
     })
 }
 

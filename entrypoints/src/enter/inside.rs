@@ -38,10 +38,7 @@ impl Inside<'_> {
         rustix::process::setsid().context("make a session")?;
         match &self.target {
             Target::Pod => {
-                self.pod
-                    .cgroups(1)?
-                    .join()
-                    .context("join the pod's cgroups")?;
+                self.pod.join_cgroups()?;
                 join(&self.pod.init).context("join the pod's namespaces")?;
             }
             Target::Running(running) => self.join_app(running)?,

@@ -57,6 +57,12 @@ impl Pod {
             .with_context(|| format!("look at the cgroups of process {pid} of the pod"))
     }
 
+    /// Moves this process into the cgroups of the pod's PID 1.
+    pub(super) fn join_cgroups(&self) -> Result<()> {
+        let name = self.name(1).to_string_lossy().into_owned();
+        Hierarchies::join_those_of(Path::new("/proc"), &name).context("join the pod's cgroups")
+    }
+
     /// Where a process of the pod is below the host's `/proc`: in the pod's own, which its root holds.
     fn name(&self, pid: i32) -> PathBuf {
         let root = self.root.as_fd().as_raw_fd();

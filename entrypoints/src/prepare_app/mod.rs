@@ -18,6 +18,7 @@ pub(crate) mod mounts;
 mod protect;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ use common::spec::AppSpec;
 use common::status::{AppStatus, IsolatorReport};
 
 use crate::print_help;
+use crate::start_report::Teller;
 
 const FLAGS: [Flag; 1] = [switch(
     "hook",
@@ -52,6 +54,35 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         [app, dashes, program @ ..] if dashes == "--" && !program.is_empty() => (app, program),
         _ => anyhow::bail!("needs an app, -- and a program, see --help"),
     };
+    let hook = flags.is_set("hook");
+    // Handlers of events are not the app.
+    let mut teller = if hook {
+        Teller::default()
+    } else {
+        Teller::open(app)
+    };
+    let failed = match become_app(app, program, hook, &mut teller) {
+        Ok(None) => return Ok(ExitCode::SUCCESS),
+        Ok(Some(failure)) => Ok(failure),
+        Err(err) => Err(err),
+    };
+    teller.failed(&match &failed {
+        Ok(failure) => failure.to_string(),
+        Err(err) => format!("{err:#}"),
+    });
+    let failure = failed?;
+    eprintln!("Error: {failure}");
+    Ok(ExitCode::from(failure.status))
+}
+
+/// Makes this process the app, or a handler of an event. Returns only when it could not, with what the app's log says
+/// then, or when there is nothing to handle.
+fn become_app(
+    app: &str,
+    program: &[String],
+    hook: bool,
+    teller: &mut Teller,
+) -> Result<Option<Failure>> {
     let root = StageRoot::new("/");
     let spec: AppSpec = {
         let path = root.spec(app);
@@ -71,9 +102,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let filter = filter.transpose()?;
     // Nothing that this program opens is for the app, only what systemd passes.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
-    if flags.is_set("hook") {
+    if hook {
         if only_waited(&root, app)? {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(None);
         }
     } else {
         listen::take(&spec.sockets, &mut environment)?;
@@ -86,29 +117,44 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         .take_identity()
         .context("take on the app's identity")?;
     if let Err(err) = std::env::set_current_dir(&spec.working_directory) {
-        eprintln!(
-            "Error: Unable to change to the working directory {:?}: {}",
-            spec.working_directory,
-            cause(&err)
-        );
-        return Ok(ExitCode::from(EXIT_CHDIR));
+        return Ok(Some(Failure {
+            what: format!(
+                "Unable to change to the working directory {:?}",
+                spec.working_directory
+            ),
+            error: err,
+            status: EXIT_CHDIR,
+        }));
     }
     let failure = match execute::find(program, &environment) {
         Ok(path) => {
             let seal = || {
                 spec.confinement.ask_for_label(Path::new("/proc"))?;
+                teller.executing();
                 spec.confinement.seal(filter.as_deref())
             };
             execute::execute(path, program, &environment, seal)?
         }
         Err(failure) => failure,
     };
-    eprintln!(
-        "Error: Unable to open {:?}: {}",
-        failure.path,
-        cause(&failure.error)
-    );
-    Ok(ExitCode::from(EXIT_EXEC))
+    Ok(Some(Failure {
+        what: format!("Unable to open {:?}", failure.path),
+        error: failure.error,
+        status: EXIT_EXEC,
+    }))
+}
+
+/// Why the app's program could not be executed, as people know it from rkt.
+struct Failure {
+    what: String,
+    error: std::io::Error,
+    status: u8,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, cause(&self.error))
+    }
 }
 
 /// Writes that the app has started, for its status, and which process it is, for `enter`. What the status says of an

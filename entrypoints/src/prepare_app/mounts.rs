@@ -73,7 +73,7 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
             &app_root,
             MountAttributes {
                 read_only: true,
-                recursive: false,
+                ..MountAttributes::default()
             },
         )
         .context("make the root read-only")?;
@@ -173,6 +173,7 @@ pub(super) fn read_only(mount: OwnedFd) -> Result<OwnedFd> {
         MountAttributes {
             read_only: true,
             recursive: true,
+            ..MountAttributes::default()
         },
     )?;
     Ok(mount)

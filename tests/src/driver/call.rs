@@ -168,13 +168,8 @@ impl Pod {
         let enter = self.dir().join(self.entrypoint("enter", Call::OfPod)?);
         let pid = self.pid1()?;
         let mut command = Command::new(&enter);
-        command
-            .env_clear()
-            .env("RKT_STAGE1_ENTERCMD", &enter)
-            .env("RKT_STAGE1_ENTERPID", pid.to_string())
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .current_dir(self.dir())
-            .arg(format!("--pid={pid}"));
+        command.current_dir(self.dir()).arg(format!("--pid={pid}"));
+        self.crossing(&mut command)?;
         if let Some(app) = app {
             command
                 .env("RKT_STAGE1_ENTERAPP", app)
@@ -182,6 +177,38 @@ impl Pod {
         }
         command.arg("--").args(program);
         crate::process::run(command)
+    }
+
+    /// The environment of the crossing protocol.
+    fn crossing(&self, command: &mut Command) -> Result<()> {
+        command
+            .env_clear()
+            .env(
+                "RKT_STAGE1_ENTERCMD",
+                self.dir().join(self.entrypoint("enter", Call::OfPod)?),
+            )
+            .env("RKT_STAGE1_ENTERPID", self.pid1()?.to_string())
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        Ok(())
+    }
+
+    /// A crossing entrypoint that is about an app, ready to be started.
+    pub fn app_command(&self, name: &str, app: &str, options: &[&str]) -> Result<Command> {
+        let app = format!("--app={app}");
+        let uuid = format!("--uuid={}", self.uuid);
+        // As an existing rkt gives them.
+        let mut words = vec!["--debug=false"];
+        words.extend((name == "app/add").then_some(uuid.as_str()));
+        words.push(&app);
+        words.extend(options);
+        let mut command = self.command(name, Call::OfPod, words)?;
+        self.crossing(&mut command)?;
+        Ok(command)
+    }
+
+    /// Calls a crossing entrypoint that is about an app.
+    pub fn app(&self, name: &str, app: &str, options: &[&str]) -> Result<Finished> {
+        crate::process::run(self.app_command(name, app, options)?)
     }
 
     /// Waits until `rkt/supervisor-status` says that the pod is up.

@@ -29,7 +29,7 @@ impl Pod {
     pub fn statuses(&self) -> Result<BTreeMap<String, i32>> {
         let dir = self.writable_root().join("rkt/status");
         let mut statuses = BTreeMap::new();
-        for (app, _) in &self.apps {
+        for (app, _) in self.apps.borrow().iter() {
             let path = dir.join(app);
             if !path.exists() {
                 continue;

@@ -2,6 +2,7 @@
 //! `stage0/` or `common/`: it stands for the other stage0s of the world, so that ours can't hide a private agreement
 //! with our stage1.
 
+mod apps;
 mod call;
 mod check;
 mod pod;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 
+pub use apps::{Propagation, in_mounts};
 pub use call::{Call, Run};
 pub use pod::{Pod, State};
 pub use spec::{AppSpec, PodSpec};

@@ -1,6 +1,6 @@
 //! Pod directories: laid out, moved from state to state, with their overlays mounted.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ pub struct Pod {
     /// The rendered stage1.
     pub stage1: &'static Tree,
     pub(super) overlay: bool,
-    pub(super) apps: Vec<(String, Tree)>,
+    pub(super) apps: RefCell<Vec<(String, Tree)>>,
     pods: PathBuf,
     state: Cell<State>,
 }
@@ -59,12 +59,7 @@ pub(super) fn lay_out(data: &Path, spec: PodSpec) -> Result<Pod> {
         uuid,
         stage1: Tree::stage1()?,
         overlay: spec.overlay,
-        apps: spec
-            .apps
-            .into_iter()
-            .map(|app| app.name)
-            .zip(trees)
-            .collect(),
+        apps: RefCell::default(),
         pods: data.join("pods"),
         state: Cell::new(State::Prepare),
     };
@@ -84,20 +79,8 @@ pub(super) fn lay_out(data: &Path, spec: PodSpec) -> Result<Pod> {
     } else {
         pod.stage1.copy_to(&root)?;
     }
-    for (app, tree) in &pod.apps {
-        let info = dir.join("appsinfo").join(app);
-        write(&info.join("manifest"), &tree.manifest)?;
-        let stage2 = pod.writable_root().join("opt/stage2").join(app);
-        write(&stage2.join("manifest"), &tree.manifest)?;
-        if pod.overlay {
-            write(&info.join("treeStoreID"), &tree.id)?;
-            fs::create_dir(stage2.join("rootfs"))?;
-            for layer in ["upper", "work"] {
-                fs::create_dir_all(dir.join("overlay").join(&tree.id).join(layer).join(app))?;
-            }
-        } else {
-            tree.copy_to(&stage2.join("rootfs"))?;
-        }
+    for (app, tree) in spec.apps.into_iter().zip(trees) {
+        pod.lay_out_app(app.name, tree)?;
     }
     write(&dir.join("pod"), &serde_json::to_string(&manifest)?)?;
     write(&dir.join("pod.lck"), "")?;
@@ -105,6 +88,32 @@ pub(super) fn lay_out(data: &Path, spec: PodSpec) -> Result<Pod> {
 }
 
 impl Pod {
+    /// Lays an app out, in a pod that runs or one that does not.
+    pub(super) fn lay_out_app(&self, app: String, tree: Tree) -> Result<()> {
+        let dir = self.dir();
+        let info = dir.join("appsinfo").join(&app);
+        write(&info.join("manifest"), &tree.manifest)?;
+        let running = self.state.get() == State::Run;
+        let root = if running {
+            self.root()
+        } else {
+            self.writable_root()
+        };
+        let stage2 = root.join("opt/stage2").join(&app);
+        write(&stage2.join("manifest"), &tree.manifest)?;
+        if self.overlay {
+            write(&info.join("treeStoreID"), &tree.id)?;
+            fs::create_dir(stage2.join("rootfs"))?;
+            for layer in ["upper", "work"] {
+                fs::create_dir_all(dir.join("overlay").join(&tree.id).join(layer).join(&app))?;
+            }
+        } else {
+            tree.copy_to(&stage2.join("rootfs"))?;
+        }
+        self.apps.borrow_mut().push((app, tree));
+        Ok(())
+    }
+
     /// The pod directory, wherever it is now.
     pub fn dir(&self) -> PathBuf {
         self.pods.join(self.state.get().dir()).join(&self.uuid)
@@ -143,11 +152,23 @@ impl Pod {
     /// Mounts the overlays of stage1 and the apps.
     pub fn mount(&self) -> Result<()> {
         self.mount_stage1()?;
-        for (app, tree) in self.apps.iter().filter(|_| self.overlay) {
-            let target = self.root().join("opt/stage2").join(app).join("rootfs");
-            self.mount_overlay(tree, Some(app), &target)?;
+        let apps = self.apps.borrow();
+        apps.iter().try_for_each(|(app, _)| self.mount_app(app))
+    }
+
+    /// Where the root of an app is.
+    pub fn app_root(&self, app: &str) -> PathBuf {
+        self.root().join("opt/stage2").join(app).join("rootfs")
+    }
+
+    /// Mounts the overlay of one app.
+    pub(super) fn mount_app(&self, app: &str) -> Result<()> {
+        let apps = self.apps.borrow();
+        let found = apps.iter().find(|(name, _)| name == app);
+        match found.filter(|_| self.overlay) {
+            Some((_, tree)) => self.mount_overlay(tree, Some(app), &self.app_root(app)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Mounts the overlay of stage1 alone, as a stage0 does for gc after a reboot.
@@ -184,7 +205,7 @@ impl Pod {
 
     /// Takes the overlays away, the apps' first.
     pub fn unmount(&self) -> Result<()> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
         let below = self.dir().display().to_string();
         let targets = mounts
             .lines()
@@ -231,7 +252,7 @@ impl Pod {
     }
 }
 
-fn write(path: &Path, content: &str) -> Result<()> {
+pub(super) fn write(path: &Path, content: &str) -> Result<()> {
     fs::create_dir_all(path.parent().context("path")?)?;
     fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }

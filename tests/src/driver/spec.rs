@@ -40,6 +40,18 @@ impl AppSpec {
     }
 }
 
+impl AppSpec {
+    /// The app in a pod manifest.
+    pub(super) fn runtime(&self, tree: &Tree) -> Value {
+        let mut runtime =
+            json!({ "name": self.name, "image": { "name": self.image.name, "id": tree.image } });
+        if let Some(section) = &self.app {
+            runtime["app"] = section.clone();
+        }
+        merge(runtime, &self.more)
+    }
+}
+
 /// A pod to be laid out.
 pub struct PodSpec {
     /// Overlays, or plain copies.
@@ -84,14 +96,8 @@ impl PodSpec {
     }
 
     pub(super) fn manifest(&self, trees: &[Tree]) -> Value {
-        let apps = self.apps.iter().zip(trees).map(|(app, tree)| {
-            let mut runtime =
-                json!({ "name": app.name, "image": { "name": app.image.name, "id": tree.image } });
-            if let Some(section) = &app.app {
-                runtime["app"] = section.clone();
-            }
-            merge(runtime, &app.more)
-        });
+        let apps = self.apps.iter().zip(trees);
+        let apps = apps.map(|(app, tree)| app.runtime(tree));
         let pod = json!({
             "acVersion": "0.8.11",
             "acKind": "PodManifest",

@@ -1,5 +1,6 @@
 //! The stage1 as another stage0 sees it: driven by the contract alone, see [`tests::driver`].
 
+mod apps;
 mod crossing;
 mod dns;
 mod end;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cases = [
+        apps::cases(),
         crossing::cases(),
         dns::cases(),
         end::cases(),

@@ -8,7 +8,7 @@ mod unit;
 
 use anyhow::{Result, bail};
 
-use super::{AppPlan, Inputs, Step, wanted_by_default};
+use super::{AppPlan, Inputs, Step};
 use crate::annotation::SUPPORTS_SYSTEMD_NOTIFY;
 use crate::env::Environment;
 use crate::listen::Sockets;
@@ -71,7 +71,6 @@ pub(super) fn plan(
         Step::private_file(root.env(name), environment(inputs, app, terminal).to_file()),
         Step::file(root.spec(name), spec_json),
         Step::file(root.units().join(unit.name()), unit.to_string()),
-        wanted_by_default(root, unit.name()),
     ];
     if let Some(filter) = isolation.filter {
         steps.push(Step::file(root.seccomp(name), filter));
@@ -87,6 +86,7 @@ pub(super) fn plan(
     let mut warnings = isolation.warnings;
     warnings.extend(not_done(app));
     Ok(AppPlan {
+        unit: unit.name().to_owned(),
         steps,
         warnings,
         terminal,

@@ -1,0 +1,140 @@
+//! Makes an app known to a running pod: plans it as init does, writes that, and mounts the app's root and volumes in the
+//! pod where the pod does not see them yet. systemd reads the unit when the app is started.
+
+mod place;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use common::appc::Uuid;
+use common::apply::apply;
+use common::facts::HostFacts;
+use common::flags::{self, Flag, Parsed, switch, value};
+use common::limits;
+use common::load::Pod;
+use common::options::{RunOptions, id_range};
+use common::plan::{Existing, Inputs, plan_added};
+use common::pod::names_in;
+
+use crate::app_rm::forget;
+use crate::crossing::{APP, Crossing, DEBUG};
+use crate::init::check_contexts;
+use crate::print_help;
+
+const FLAGS: [Flag; 7] = [
+    APP,
+    value("uuid", "UUID", "the pod"),
+    DEBUG,
+    switch(
+        "disable-capabilities-restriction",
+        "do not restrict capabilities",
+    ),
+    switch("disable-paths", "do not protect paths of /proc and /sys"),
+    switch("disable-seccomp", "do not filter system calls"),
+    value(
+        "private-users",
+        "SHIFT:COUNT",
+        "the range of ids of the pod's user namespace, which is known",
+    ),
+];
+const USAGE: &str = "app-add [OPTIONS] --uuid=UUID --app=APP";
+const ABOUT: &str =
+    "Makes an app of the pod manifest known to the running pod in the working directory.";
+
+/// Runs the program.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let flags = flags::parse(&FLAGS, args)?;
+    if flags.help {
+        return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
+    }
+    let uuid = flags.value("uuid").context("--uuid: must be given")?;
+    let uuid: Uuid = uuid.parse().with_context(|| format!("--uuid={uuid}"))?;
+    let crossing = Crossing::new(&flags)?;
+    let options = options(&crossing.options, &flags)?;
+    // The modes of what is written are the plan's, not the caller's.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    add(&crossing, &uuid, &options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How the app is run: as the pod, and with what is switched off for the app alone.
+fn options(of_pod: &RunOptions, flags: &Parsed) -> Result<RunOptions> {
+    let mut options = of_pod.clone();
+    options.debug |= flags.is_set("debug");
+    options.disable_capabilities |= flags.is_set("disable-capabilities-restriction");
+    options.disable_paths |= flags.is_set("disable-paths");
+    options.disable_seccomp |= flags.is_set("disable-seccomp");
+    // The terminal is one of the app that the pod was started with.
+    options.interactive = false;
+    let range = flags.value("private-users").filter(|r| !r.is_empty());
+    let range = range.map(id_range).transpose()?;
+    if range.is_some() && range != of_pod.private_users {
+        bail!("--private-users: the pod has another range of ids");
+    }
+    Ok(options)
+}
+
+fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
+    let (dir, app) = (&crossing.dir, crossing.app.as_str());
+    if has_remains(crossing)? {
+        forget(crossing, false)?;
+    }
+    let pod = Pod::load_app(dir, app)?;
+    let facts = HostFacts::read(Path::new("/"))?;
+    check_contexts(&pod, &facts)?;
+    let storage = limits::storage(dir.path(), Path::new("/sys"));
+    let inputs = Inputs {
+        uuid,
+        pod: &pod,
+        options,
+        facts: &facts,
+        existing: &existing(crossing)?,
+        term: None,
+        storage: storage.as_deref(),
+    };
+    let plan = plan_added(dir, &inputs)?;
+    for warning in &plan.warnings {
+        eprintln!("app-add: warning: {warning}");
+    }
+    let applied = apply(&plan.steps)?;
+    let placed = place::place(crossing, &plan.volumes)?;
+    placed.keep();
+    applied.keep();
+    Ok(())
+}
+
+/// Whether there is something of the app: of an add or a removal that was killed, or of an app that is there, which the
+/// pod forgets only if it does not run.
+fn has_remains(crossing: &Crossing) -> Result<bool> {
+    let app = crossing.app.as_str();
+    let root = crossing.dir.stage_root();
+    // stage0 writes the environment first, and there may be a status.
+    let files = root.app_files(app);
+    let of_stage0 = [root.env(app), root.status(app)];
+    let mut files = files.iter().filter(|file| !of_stage0.contains(file));
+    let own = format!("{app}.");
+    let volumes = names_in(&crossing.dir.shared_volumes()).context("list the pod's volumes")?;
+    Ok(files.any(|file| file.symlink_metadata().is_ok())
+        || volumes.iter().any(|key| key.starts_with(&own)))
+}
+
+/// What the pod has already.
+fn existing(crossing: &Crossing) -> Result<Existing> {
+    let root = crossing.dir.stage_root();
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    let text = |path: &Path| {
+        String::from_utf8(read(path)?).with_context(|| format!("read {}", path.display()))
+    };
+    let volumes = names_in(&crossing.dir.shared_volumes()).context("list the pod's volumes")?;
+    Ok(Existing {
+        passwd: text(&root.passwd())?,
+        group: text(&root.group())?,
+        default_filter: read(&root.default_filter())?,
+        volumes: BTreeSet::from_iter(volumes),
+        ..Existing::default()
+    })
+}

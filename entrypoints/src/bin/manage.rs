@@ -1,0 +1,5 @@
+//! What the app entrypoints have done in the pod.
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("manage", entrypoints::manage::run)
+}

@@ -1,0 +1,42 @@
+//! The part of the app entrypoints that is done in the pod, where systemd answers, and where the pod's mounts are.
+
+mod forget;
+mod start;
+mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use common::appc::AcName;
+use common::flags::{self, Flag, switch};
+use common::pod::StageRoot;
+
+use crate::print_help;
+
+const FLAGS: [Flag; 1] = [switch("force", "kill what runs")];
+const USAGE: &str = "manage start APP | stop [--force] APP | forget [--force] APP";
+const ABOUT: &str = "Starts or stops an app of this pod, or takes away what the pod has of it.";
+
+/// Runs the program.
+pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let mut args = args.into_iter();
+    let command = args.next().unwrap_or_default();
+    let flags = flags::parse(&FLAGS, args)?;
+    if flags.help || command == "--help" {
+        return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
+    }
+    let [app] = flags.rest.as_slice() else {
+        bail!("needs one app, see --help");
+    };
+    let app: AcName = app.parse().with_context(|| format!("{app:?}"))?;
+    let app = app.as_str();
+    let root = StageRoot::new("/");
+    match command.to_str() {
+        Some("start") => start::start(&root, app)?,
+        Some("stop") => stop::stop(app, flags.is_set("force"))?,
+        Some("forget") => forget::forget(&root, app, flags.is_set("force"))?,
+        _ => bail!("{command:?} is not a command, see --help"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

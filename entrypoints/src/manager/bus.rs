@@ -1,0 +1,182 @@
+//! D-Bus on systemd's private socket. It answers only processes of the pod.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustbus::connection::Timeout;
+use rustbus::connection::ll_conn::{DuplexConn, force_finish_on_error};
+use rustbus::message_builder::{MarshalledMessage, MarshalledMessageBody, MessageType};
+use rustbus::wire::errors::{MarshalError, UnmarshalError};
+use rustbus::wire::unmarshal::traits::Variant;
+use rustbus::{MessageBuilder, RpcConn};
+use rustbus_nix::sys::socket::UnixAddr;
+
+/// How long an answer may take.
+const ANSWER_TIME: Timeout = Timeout::Duration(Duration::from_secs(60));
+
+/// What all of systemd's interfaces, and it itself on the bus, are called.
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// The object of the manager.
+pub(super) const MANAGER: &str = "/org/freedesktop/systemd1";
+
+/// systemd 252 reads a first message only when it does not fit into the buffer that it reads the end of the
+/// authentication into.
+const FIRST_LENGTH: usize = 1024;
+
+/// A connection.
+pub(super) struct Bus(RpcConn);
+
+/// An error that systemd answered with.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Its D-Bus name, `org.freedesktop.systemd1.NoSuchUnit`.
+    pub(super) name: String,
+    text: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.text.is_empty() {
+            &self.name
+        } else {
+            &self.text
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Bus {
+    /// Connects to the socket of systemd as PID 1 for its own programs (no bus: there is no Hello).
+    pub(super) fn connect(socket: &Path) -> Result<Self> {
+        let address = UnixAddr::new(socket)?;
+        // With descriptors, although none are passed: systemd 252 reads no message of a client that begins without asking
+        // for them.
+        let mut connection = RpcConn::new(DuplexConn::connect_to_bus(address, true)?);
+        // systemd sends everything that changes to everybody here.
+        connection.set_filter(Box::new(|message| {
+            message.typ != MessageType::Signal
+                || message.dynheader.member.as_deref() == Some(JOB_REMOVED)
+        }));
+        let mut bus = Bus(connection);
+        let unit = "x".repeat(FIRST_LENGTH);
+        // The answer is that it is no name of a unit.
+        match bus.call("GetUnit", |body| body.push_param(unit.as_str())) {
+            Err(err) if !err.is::<Refused>() => Err(err),
+            _ => Ok(bus),
+        }
+    }
+
+    /// Calls a method of the manager.
+    pub(super) fn call(
+        &mut self,
+        method: &str,
+        arguments: impl FnOnce(&mut MarshalledMessageBody) -> Result<(), MarshalError>,
+    ) -> Result<MarshalledMessage> {
+        self.call_on(MANAGER, &format!("{SYSTEMD}.Manager"), method, arguments)
+    }
+
+    /// Reads a property of one of systemd's objects.
+    pub(super) fn property(
+        &mut self,
+        object: &str,
+        interface: &str,
+        name: &str,
+    ) -> Result<MarshalledMessage> {
+        let interface = format!("{SYSTEMD}.{interface}");
+        self.call_on(object, "org.freedesktop.DBus.Properties", "Get", |body| {
+            body.push_param2(interface.as_str(), name)
+        })
+    }
+
+    fn call_on(
+        &mut self,
+        object: &str,
+        interface: &str,
+        method: &str,
+        arguments: impl FnOnce(&mut MarshalledMessageBody) -> Result<(), MarshalError>,
+    ) -> Result<MarshalledMessage> {
+        let mut call = MessageBuilder::new()
+            .call(method)
+            .with_interface(interface)
+            .on(object)
+            .at(SYSTEMD)
+            .build();
+        arguments(&mut call.body).map_err(|err| anyhow!("{err:?}"))?;
+        let serial = self
+            .0
+            .send_message(&mut call)?
+            .write_all()
+            .map_err(force_finish_on_error)?;
+        let answer = self.0.wait_response(serial, ANSWER_TIME)?;
+        if answer.typ == MessageType::Error {
+            let text = answer.body.parser().get::<&str>().unwrap_or_default();
+            return Err(Refused {
+                text: text.to_owned(),
+                name: answer.dynheader.error_name.unwrap_or_default(),
+            }
+            .into());
+        }
+        Ok(answer)
+    }
+
+    /// Waits until a job is done, and says how: `done`, `failed`, `canceled`, … (org.freedesktop.systemd1(5)).
+    pub(super) fn wait_for_job(&mut self, job: &str) -> Result<String> {
+        loop {
+            let signal = self
+                .0
+                .wait_signal(Timeout::Infinite)
+                .context("wait for systemd")?;
+            // Number and path of the job, the unit, the result.
+            let removed = signal.body.parser().get4::<u32, ObjectPath, &str, &str>();
+            let (_, path, _, result) = removed.map_err(unreadable)?;
+            if path.as_ref() == job {
+                return Ok(result.to_owned());
+            }
+        }
+    }
+}
+
+/// The path of an object in a message.
+pub(super) type ObjectPath<'a> = rustbus::wire::ObjectPath<&'a str>;
+
+/// The signal that a job is done.
+const JOB_REMOVED: &str = "JobRemoved";
+
+/// The value in the answer to a question for a property.
+pub(super) fn variant(answer: &MarshalledMessage) -> Result<Variant<'_, '_>> {
+    answer.body.parser().get().map_err(unreadable)
+}
+
+pub(super) fn unreadable(err: UnmarshalError) -> anyhow::Error {
+    anyhow!("read the answer: {err:?}")
+}
+
+/// The object of a unit (sd_bus_path_encode(3): every byte but letters and digits is written in hexadecimal).
+pub(super) fn object_path(unit: &str) -> String {
+    let encoded = unit.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("_{byte:02x}"),
+    });
+    format!("{MANAGER}/unit/{}", encoded.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_have_object_paths() {
+        assert_eq!(
+            object_path("app-a1.service"),
+            "/org/freedesktop/systemd1/unit/app_2da1_2eservice"
+        );
+    }
+
+    #[test]
+    fn a_socket_that_is_not_there_is_an_error() {
+        assert!(Bus::connect(Path::new("/nonexistent/socket")).is_err());
+    }
+}
