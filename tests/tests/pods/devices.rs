@@ -38,54 +38,65 @@ fn has_the_standard_devices() -> Result<()> {
         let writes = ["null", "zero", "full", "ptmx"]
             .iter()
             .flat_map(|name| ["--write".to_owned(), format!("/dev/{name}")]);
-        let seen = fixture.see(App::seeing("a", looks.chain(writes)))?;
-        for (name, numbers) in [
-            ("null", (1, 3)),
-            ("zero", (1, 5)),
-            ("full", (1, 7)),
-            ("random", (1, 8)),
-            ("urandom", (1, 9)),
-            ("tty", (5, 0)),
-        ] {
-            assert_device(&seen, name, numbers)?;
+        let looks: Vec<String> = looks.chain(writes).collect();
+        let users = [("root", "0"), ("other", "1234")];
+        let apps = users
+            .map(|(name, user)| App::seeing(name, looks.clone()).option(format!("--user={user}")));
+        fixture.pod(apps).run()?.expect(0)?;
+        for (name, _) in users {
+            expect_devices(&fixture.seen(name)?).context(name)?;
         }
-        assert_eq!(seen.stat("/dev/console")?.kind, 'c');
-        let ptmx = seen.stat("/dev/ptmx")?;
-        match ptmx.kind {
-            'l' => assert!(
-                ptmx.target
-                    .as_ref()
-                    .is_some_and(|target| target.ends_with("pts/ptmx"))
-            ),
-            _ => assert_eq!((ptmx.kind, ptmx.device), ('c', (5, 2))),
-        }
-        for (name, target) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "fd/0"),
-            ("stdout", "fd/1"),
-            ("stderr", "fd/2"),
-        ] {
-            let node = seen.stat(&format!("/dev/{name}"))?;
-            let found = node
-                .target
-                .as_ref()
-                .with_context(|| format!("/dev/{name} is no link"))?;
-            assert!(
-                found.to_string_lossy().ends_with(target),
-                "/dev/{name} -> {}",
-                found.display()
-            );
-        }
-        for name in ["null", "zero", "full", "ptmx"] {
-            assert_eq!(
-                seen.look("write", &format!("/dev/{name}"))?,
-                &Outcome::Writable,
-                "/dev/{name}"
-            );
-        }
-        assert_eq!(seen.stat("/dev/shm")?.mode, 0o1777);
         Ok(())
     })
+}
+
+fn expect_devices(seen: &Seen) -> Result<()> {
+    for (name, numbers) in [
+        ("null", (1, 3)),
+        ("zero", (1, 5)),
+        ("full", (1, 7)),
+        ("random", (1, 8)),
+        ("urandom", (1, 9)),
+        ("tty", (5, 0)),
+    ] {
+        assert_device(seen, name, numbers)?;
+    }
+    assert_eq!(seen.stat("/dev/console")?.kind, 'c');
+    let ptmx = seen.stat("/dev/ptmx")?;
+    match ptmx.kind {
+        'l' => assert!(
+            ptmx.target
+                .as_ref()
+                .is_some_and(|target| target.ends_with("pts/ptmx"))
+        ),
+        _ => assert_eq!((ptmx.kind, ptmx.device), ('c', (5, 2))),
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
+        let node = seen.stat(&format!("/dev/{name}"))?;
+        let found = node
+            .target
+            .as_ref()
+            .with_context(|| format!("/dev/{name} is no link"))?;
+        assert!(
+            found.to_string_lossy().ends_with(target),
+            "/dev/{name} -> {}",
+            found.display()
+        );
+    }
+    for name in ["null", "zero", "full", "ptmx"] {
+        assert_eq!(
+            seen.look("write", &format!("/dev/{name}"))?,
+            &Outcome::Writable,
+            "/dev/{name}"
+        );
+    }
+    assert_eq!(seen.stat("/dev/shm")?.mode, 0o1777);
+    Ok(())
 }
 
 fn has_the_api_file_systems() -> Result<()> {

@@ -121,6 +121,23 @@ fn expect_protected(seen: &Seen, protected: bool) -> Result<()> {
     Ok(())
 }
 
+/// Steps that run a pod of a user's app with these isolators, and enter it meanwhile.
+fn enter(config: Config, isolators: &Value) -> Config {
+    let mut app = app("held", "1234", &[], isolators);
+    let exec = "/probe do write /shared/up x + wait-file /shared/go";
+    app["app"]["exec"] = exec.split(' ').collect();
+    // It is the first pod of the guest, and the only one.
+    let command = "exec /payload/stage0 enter $(basename /var/lib/stage0/pods/run/*)";
+    config
+        .text("held.json", &pod(&[app]))
+        .text("enter", &format!("{command} /probe read {}", CURRENT[1]))
+        .start("held", "sh /payload/run held")
+        .step("held-up", "/payload/probe wait-file /shared/up")
+        .step("enter", "sh /payload/enter")
+        .step("held-go", "touch /shared/go")
+        .join("held")
+}
+
 const CURRENT: [&str; 2] = ["--read", "/proc/self/attr/current"];
 
 fn current(seen: &Seen) -> Result<String> {
@@ -151,10 +168,11 @@ fn apparmor_profiles_are_applied_or_refused() -> Result<()> {
             .text("absent.json", &pod(&[absent]))
             .step("open", OPEN)
             .step("load", "sh /payload/load");
-        let config = run(config, "loaded", "--strict-isolators", &["root", "other", "free"]);
+        let config = run(enter(config, &asking("stage1-test")), "loaded", "--strict-isolators", &["root", "other", "free"]);
         run(config, "absent", "", &[]).step("pods", "/payload/stage0 list")
     })?;
     report.expect("load", &Status::Exited(0))?;
+    report.expect_text("enter", "stage1-test (enforce)")?;
     report.expect("loaded", &Status::Exited(0))?;
     let denied = Outcome::Error(rustix::io::Errno::ACCESS.raw_os_error());
     for (name, profile, forbidden) in [
@@ -215,10 +233,11 @@ fn selinux_contexts_are_applied_or_refused() -> Result<()> {
             .text("plain.json", &pod(&[plain]))
             .step("open", OPEN)
             .step("load", "sh /payload/load");
-        let config = run(config, "known", "--strict-isolators", &["root", "other", "plain"]);
+        let config = run(enter(config, &asking("app_t")), "known", "--strict-isolators", &["root", "other", "plain"]);
         run(config, "unknown", "", &[]).step("wrong", "sh /payload/run-wrong plain")
     })?;
     report.expect_text("load", "1")?;
+    report.expect_text("enter", OF_APP)?;
     let output = report.expect("known", &Status::Exited(0))?;
     for (name, context, answer) in [
         ("root", OF_APP, "EACCES"),
