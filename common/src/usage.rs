@@ -61,6 +61,18 @@ fn time_of(pids: BTreeSet<i32>, proc: &Path) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1_000 / per_second))
 }
 
+/// How many processes of the unit that this process is in were killed because the memory of its cgroup had run out.
+pub fn oom_kills(hierarchies: &Hierarchies, unit: &str) -> u64 {
+    let own = hierarchies.0.iter().filter(|h| h.own.ends_with(unit));
+    let counts = own.filter_map(|hierarchy| {
+        let dir = hierarchy.dir(&hierarchy.own);
+        let read = |file: &str| fs::read_to_string(dir.join(file)).ok();
+        let content = read("memory.events").or_else(|| read("memory.oom_control"));
+        stat(&content?, "oom_kill")
+    });
+    counts.max().unwrap_or(0)
+}
+
 /// A value of a file of `NAME VALUE` lines.
 fn stat(content: &str, name: &str) -> Option<u64> {
     let mut fields = content.lines().filter_map(|line| line.split_once(' '));
@@ -70,6 +82,25 @@ fn stat(content: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::Hierarchy;
+
+    #[test]
+    fn kills_are_counted_where_the_unit_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = |own: &str| {
+            let path = dir.path().join(own);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("memory.oom_control"), "under_oom 0\noom_kill 2\n").unwrap();
+            Hierarchies(vec![Hierarchy {
+                mount_point: dir.path().into(),
+                mounted: "/".into(),
+                controllers: vec!["memory".into()],
+                own: Path::new("/").join(own),
+            }])
+        };
+        assert_eq!(oom_kills(&own("pod/app-a.service"), "app-a.service"), 2);
+        assert_eq!(oom_kills(&own("pod"), "app-a.service"), 0);
+    }
 
     #[test]
     fn own_time_is_counted() {

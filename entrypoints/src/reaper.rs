@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use common::apply::write_whole;
+use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, Parsed, switch, value};
 use common::pod::{SUPERVISOR_READY, StageRoot};
 use common::status::{AppStatus, End, SUCCESS, State};
 use common::time_span;
 use common::unit::app_unit;
+use common::usage::oom_kills;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -108,18 +110,34 @@ fn note_end(status: &mut AppStatus, app: &str, result: &str) -> Result<()> {
     // systemd.service(5), `SuccessExitStatus=`). To a pod it is a failure when nobody asked for the end.
     let killed = result == SUCCESS && code.as_deref() == Some("killed") && !asked_to_stop(app);
     status.end(End {
-        result: if killed { "signal" } else { result },
+        result: match exit.as_deref() {
+            Some("KILL") if out_of_memory(app) => "oom-kill",
+            _ if killed => "signal",
+            _ => result,
+        },
         code: code.as_deref(),
         status: exit.as_deref(),
     })
 }
 
+/// Whether the kernel killed the app for want of memory. systemd, too, would say so, but it ends an app then in which only a
+/// child was killed (`OOMPolicy=`).
+fn out_of_memory(app: &str) -> bool {
+    let hierarchies = Hierarchies::read(Path::new("/proc")).unwrap_or_default();
+    oom_kills(&hierarchies, &app_unit(app)) > 0
+}
+
 /// Whether systemd was asked to stop the app. What it cannot be asked is taken for that, which changes least.
 fn asked_to_stop(app: &str) -> bool {
-    let asked = Manager::connect().and_then(|mut m| m.is_asked_to_stop(&app_unit(app)));
-    asked.unwrap_or_else(|err| {
+    ask(app, Manager::is_asked_to_stop, true)
+}
+
+/// What systemd says of the app's unit; `otherwise` when it cannot be asked.
+fn ask(app: &str, question: fn(&mut Manager, &str) -> Result<bool>, otherwise: bool) -> bool {
+    let answer = Manager::connect().and_then(|mut manager| question(&mut manager, &app_unit(app)));
+    answer.unwrap_or_else(|err| {
         journal::log_error("reaper", Some(app), &format!("{err:#}"));
-        true
+        otherwise
     })
 }
 
@@ -128,9 +146,9 @@ fn asked_to_stop(app: &str) -> bool {
 fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
     let path = root.status_json(app);
     let before = AppStatus::read(&path)?.unwrap_or_default();
-    let planned = before.restart_at.is_some();
     // Somebody who starts an app that was stopped meanwhile is not kept waiting.
-    if planned && Manager::connect()?.is_restart(&app_unit(app))? && !wait(before.wait_left())? {
+    let waits = before.restart_at.is_some() && ask(app, Manager::is_restart, true);
+    if waits && !wait(app, before.wait_left())? {
         // The app is being stopped; that it waited is told to what comes then.
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,11 +160,15 @@ fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for a time; false when a signal came first. Any signal: that with which the app is stopped is its own choice.
-fn wait(time: Duration) -> Result<bool> {
+/// Waits for a time; false when the app is stopped first. The signal for that is the app's own choice, so each one counts;
+/// one that came before they were held may have had no effect.
+fn wait(app: &str, time: Duration) -> Result<bool> {
     let signals = SigSet::all();
     signals.thread_block().context("hold signals")?;
     let signals = SignalFd::new(&signals).context("wait for signals")?;
+    if ask(app, Manager::is_asked_to_stop, false) {
+        return Ok(false);
+    }
     let time = Timespec::try_from(time).context("wait for the restart")?;
     let mut fds = [PollFd::new(&signals, PollFlags::IN)];
     let ready = poll(&mut fds, Some(&time)).context("wait for the restart")?;

@@ -63,13 +63,15 @@ fn stop_signals_of_the_app_and_of_its_image() -> Result<()> {
         with(|fixture| {
             let images = ready("image", &["until-term"])
                 .change(|image| image.annotation("appc.io/docker/stopsignal", "1"));
-            let own = App::probe("own", ["until-term"])
+            let own = App::probe("own", ["do", "write", "/out/own", "", "+", "until-term"])
                 .change(|image| image.annotation("stage1/stop-signal", "HUP"))
                 .option("--annotation=stage1/stop-signal=SIGINT");
             let user = format!("--user={user}");
             let apps = [images, own].map(|app| app.option(user.clone()));
             let (uuid, running) = fixture.pod(apps).start_prepared(&[])?;
-            tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
+            for name in ["ready", "own"] {
+                tests::wait::for_path(&fixture.out(name), Some(BOUND))?;
+            }
             fixture.stage0(["stop", &uuid])?.expect(0)?;
             let finished = running.finish()?.expect(0)?;
             assert_eq!(finished.console("image"), ["got SIGHUP"]);
@@ -104,41 +106,32 @@ fn a_stop_signal_that_kills_is_a_good_end_when_asked_for() -> Result<()> {
 }
 
 fn who_does_not_stop_in_time_is_killed() -> Result<()> {
-    for user in ["root", "alice"] {
-        with(|fixture| {
-            let words = [
-                "do",
-                "ignore-term",
-                "+",
-                "write",
-                "/out/ready",
-                "",
-                "+",
-                "hang",
-            ];
-            let app = App::probe("a", words)
+    with(|fixture| {
+        let app = |user: &str| {
+            let words = format!("do ignore-term + write /out/{user}-ready x + hang");
+            App::probe(user, words.split(' '))
                 .option(format!("--user={user}"))
-                .option("--annotation=stage1/stop-timeout=700ms");
-            let app = app.handler("post-stop", ["append", "/out/after", "x"]);
-            let pod = fixture.pod([app]).option("--no-overlay");
-            let (uuid, running) = pod.start_prepared(&[])?;
-            tests::wait::for_path(&fixture.out("ready"), Some(BOUND))?;
-            let asked = Instant::now();
-            fixture.stage0(["stop", &uuid])?.expect(0)?;
-            running.finish()?.expect(137)?;
-            ensure!(
-                asked.elapsed() >= Duration::from_millis(700),
-                "{:?}",
-                asked.elapsed()
-            );
-            assert_eq!(fs::read_to_string(fixture.out("after"))?, "x");
-            let status = app_status(fixture, &uuid, "a")?;
-            assert_eq!(
-                (&status["signal"], &status["result"]),
-                (&"SIGKILL".into(), &"timeout".into())
-            );
-            Ok(())
-        })?;
-    }
-    Ok(())
+                // The handler has the same time.
+                .option("--annotation=stage1/stop-timeout=6s")
+                .handler("post-stop", ["append", &format!("/out/{user}-after"), "x"])
+        };
+        let users = ["root", "alice"];
+        let pod = fixture.pod(users.map(app)).option("--no-overlay");
+        let (uuid, running) = pod.start_prepared(&[])?;
+        for user in users {
+            tests::wait::for_path(&fixture.out(&format!("{user}-ready")), Some(BOUND))?;
+        }
+        let asked = Instant::now();
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(137)?;
+        ensure!(asked.elapsed() >= Duration::from_secs(6), "too soon");
+        for user in users {
+            let after = fs::read_to_string(fixture.out(&format!("{user}-after")))?;
+            assert_eq!(after, "x", "{user}");
+            let status = app_status(fixture, &uuid, user)?;
+            let end = (&status["signal"], &status["result"]);
+            assert_eq!(end, (&"SIGKILL".into(), &"timeout".into()), "{user}");
+        }
+        Ok(())
+    })
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tests::fixture::{App, Fixture, with};
 use tests::process::{BOUND, Finished};
 
+use crate::common::app_status;
+
 tests::cases!("resources":
     options_of_apps_are_in_the_kernel,
     isolators_of_images_are_in_the_kernel,
@@ -137,7 +139,10 @@ fn memory_ends_who_takes_more() -> Result<()> {
         let takes =
             |megabytes: &str| App::probe("a", ["allocate", megabytes]).option("--memory=48Mi");
         fixture.pod([takes("16")]).run()?.expect(0)?;
-        fixture.pod([takes("96")]).run()?.expect(128 + 9)?;
+        let pod = fixture.pod([takes("96")]).option("--no-overlay");
+        let (uuid, running) = pod.start_prepared(&[])?;
+        running.finish()?.expect(128 + 9)?;
+        assert_eq!(app_status(fixture, &uuid, "a")?["result"], "oom-kill");
         Ok(())
     })
 }

@@ -61,7 +61,7 @@ fn waits_grow_and_the_pod_lives_on() -> Result<()> {
             running.finish()?;
             let status = app_status(fixture, &uuid, "failing")?;
             ensure!(status["restarts"].as_u64() >= Some(4), "{status}");
-            ensure!(status["backOff"].as_u64() >= Some(800_000_000), "{status}");
+            ensure!(status["backOff"].as_u64() >= Some(100_000_000), "{status}");
             Ok(())
         })?;
     }
