@@ -141,11 +141,11 @@ impl AppStatus {
     }
 }
 
-/// The exit status of a pod whose apps ended so: the first failing app's, else 0. An app without a status is
-/// one that never came to run.
+/// The exit status of a pod whose apps ended so: the first failing app's, else 0. An app that is started again after it
+/// failed ends no pod, so its failure counts only when no other app has failed.
 pub fn pod_exit_status(apps: &[AppStatus]) -> i32 {
     let failed = apps.iter().filter(|app| app.failed());
-    let first = failed.min_by_key(|app| app.finished_at);
+    let first = failed.min_by_key(|app| (app.back_off.is_some(), app.finished_at));
     first.map_or(0, |app| app.status.unwrap_or(NOT_RUN))
 }
 
@@ -178,7 +178,11 @@ mod tests {
         let good = ended("success", "0", 1);
         let second = ended("exit-code", "3", 3);
         let first = ended("exit-code", "2", 2);
-        assert_eq!(pod_exit_status(&[good.clone(), second, first]), 2);
+        let mut waiting = ended("exit-code", "4", 0);
+        waiting.plan_restart(std::time::Duration::from_secs(1));
+        let all = [good.clone(), second, waiting.clone(), first];
+        assert_eq!(pod_exit_status(&all), 2);
+        assert_eq!(pod_exit_status(&[good.clone(), waiting]), 4);
         assert_eq!(pod_exit_status(&[good]), 0);
         assert_eq!(pod_exit_status(&[]), 0);
     }

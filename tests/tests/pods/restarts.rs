@@ -1,7 +1,6 @@
 //! Apps that start again, as their annotations ask.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -14,6 +13,7 @@ tests::cases!("restarts":
     waits_grow_and_the_pod_lives_on,
     policies_say_after_which_end,
     a_stop_ends_the_wait_at_once,
+    who_waits_is_not_what_the_pod_ends_for,
     a_start_that_fails_is_waited_after_too,
 );
 
@@ -36,6 +36,16 @@ fn starts(fixture: &Fixture, name: &str) -> usize {
 fn wait_for_starts(fixture: &Fixture, name: &str, count: usize) -> Result<()> {
     tests::wait::for_file(&fixture.out(name), Some(BOUND), |_| {
         starts(fixture, name) >= count
+    })
+}
+
+/// Waits until such an app waits for its second start.
+fn wait_until_waiting(fixture: &Fixture, uuid: &str, name: &str) -> Result<()> {
+    wait_for_starts(fixture, name, 1)?;
+    let file = status_file(fixture, uuid, name)?;
+    tests::wait::for_file(&file, Some(BOUND), |file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.contains("restartAt")
     })
 }
 
@@ -106,13 +116,7 @@ fn a_stop_ends_the_wait_at_once() -> Result<()> {
             let app = app.handler("post-stop", ["append", "/out/after", "x"]);
             let pod = fixture.pod([app]).option("--no-overlay");
             let (uuid, running) = pod.start_prepared(&[])?;
-            wait_for_starts(fixture, "a", 1)?;
-            let file = status_file(fixture, &uuid, "a")?;
-            let waits = |file: &Path| {
-                let text = fs::read_to_string(file).unwrap_or_default();
-                text.contains("restartAt")
-            };
-            tests::wait::for_file(&file, Some(BOUND), waits)?;
+            wait_until_waiting(fixture, &uuid, "a")?;
             stop(fixture, &uuid)?;
             // The app's own end is still what is told.
             running.finish()?.expect(3)?;
@@ -127,6 +131,20 @@ fn a_stop_ends_the_wait_at_once() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn who_waits_is_not_what_the_pod_ends_for() -> Result<()> {
+    with(|fixture| {
+        let waiting = counting("waiting", &["exit", "3"], "on-failure")
+            .option("--annotation=stage1/restart-delay=1h");
+        let bad = App::probe("bad", ["do", "wait-file", "/out/go", "+", "exit", "5"]);
+        let pod = fixture.pod([waiting, bad]).option("--no-overlay");
+        let (uuid, running) = pod.start_prepared(&[])?;
+        wait_until_waiting(fixture, &uuid, "waiting")?;
+        fs::write(fixture.out("go"), "")?;
+        running.finish()?.expect(5)?;
+        Ok(())
+    })
 }
 
 fn a_start_that_fails_is_waited_after_too() -> Result<()> {
