@@ -12,14 +12,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use common::annotation::entrypoint;
 use common::appc::Uuid;
-use common::pod::PodDir;
+use common::pod::{PodDir, STAGE_ROOT};
 
 use super::delete::delete_tree;
 use super::entrypoint::Stage1;
 use super::lock::Lock;
-use super::mounts::{is_mounted, unmount_below};
+use super::mounts::{is_mounted, no_links, unmount_below};
 use super::overlay::unmount_root;
-use super::run::{mount_stage1, read_tree_id};
+use super::run::mount_stage1;
 use super::undo::Undo;
 use super::{Place, Pod, Pods, State, process};
 use crate::notice::warn;
@@ -170,23 +170,27 @@ impl Collector<'_> {
 
     fn call_gc(&self, dir: &PodDir, uuid: &Uuid) -> Result<()> {
         let mut undo = Undo::default();
-        let root = dir.stage_root();
-        // After a reboot the overlay is gone; the entrypoint is in it.
-        if dir.overlay_prepared().exists() && !is_mounted(root.path(), self.proc)? {
-            let store = Store::open(self.pods.data())?;
-            let tree = store.tree(&read_tree_id(&dir.stage1_tree_id())?)?;
-            if !tree.rootfs.exists() {
-                let tree = tree.rootfs.display();
-                warn(format_args!(
-                    "pod {uuid}: its gc entrypoint is not run: {tree} is gone"
-                ));
-                return Ok(());
-            }
-            mount_stage1(self.pods, &store, dir)?;
-            undo.push(move || unmount_root(root.path()));
+        // What cannot be called must not keep the pod for ever; that nothing of it lives is looked at afterwards.
+        if let Err(err) = self.reach_gc(dir, &mut undo) {
+            warn(format_args!(
+                "pod {uuid}: its gc entrypoint is not run: {err:#}"
+            ));
+            return Ok(());
         }
         let debug: &[&str] = if self.debug { &["--debug"] } else { &[] };
         Stage1::of(dir)?.call(dir, entrypoint::GC, debug, uuid)
+    }
+
+    /// Has the root there that the entrypoint is in: after a reboot the overlay is gone.
+    fn reach_gc(&self, dir: &PodDir, undo: &mut Undo<'_>) -> Result<()> {
+        // Whatever was made of the directory: no program from elsewhere is run.
+        no_links(dir.path(), Path::new(STAGE_ROOT))?;
+        let root = dir.stage_root();
+        if dir.overlay_prepared().exists() && !is_mounted(root.path(), self.proc)? {
+            mount_stage1(self.pods, &Store::open(self.pods.data())?, dir)?;
+            undo.push(move || unmount_root(root.path()));
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -13,6 +14,16 @@ use rustix::mount::{UnmountFlags, unmount};
 pub fn is_mounted(path: &Path, proc: &Path) -> Result<bool> {
     let path = canonical(path)?;
     Ok(mount_points(proc)?.contains(&path))
+}
+
+/// Fails unless `path`, from `base`, is there and no symbolic link is on the way: who goes there stays below `base`.
+pub fn no_links(base: &Path, path: &Path) -> Result<()> {
+    let context = || format!("find {} without links", base.join(path).display());
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(base, flags, Mode::empty()).with_context(context)?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(dir, path, flags, Mode::empty(), resolve).with_context(context)?;
+    Ok(())
 }
 
 /// Unmounts everything below `dir`, the deepest first. Something that cannot be unmounted is an error.
@@ -109,6 +120,19 @@ mod tests {
             (r"\", r"\"),
         ] {
             assert_eq!(unescape(field.as_bytes()), PathBuf::from(expected));
+        }
+    }
+
+    #[test]
+    fn links_are_seen_anywhere_on_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("b", dir.path().join("a/last")).unwrap();
+        let check = |path: &str| no_links(dir.path(), Path::new(path));
+        check("a/b").unwrap();
+        for path in ["link", "link/b", "a/last", "../a", "/", "none"] {
+            check(path).unwrap_err();
         }
     }
 

@@ -13,6 +13,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::Pods;
 use super::delete::delete_tree;
+use super::mounts::no_links;
 
 /// Magic number of overlays in `statfs(2)`.
 const OVERLAYFS: u64 = 0x794c_7630;
@@ -83,8 +84,10 @@ impl Layers {
             (",upperdir=", &self.upper),
             (",workdir=", &self.work),
         ] {
+            let path = relative(data, path)?;
+            no_links(Path::new("."), path)?;
             options.extend_from_slice(key.as_bytes());
-            options.extend_from_slice(relative(data, path)?.as_os_str().as_bytes());
+            options.extend_from_slice(path.as_os_str().as_bytes());
         }
         let options = CString::new(options)?;
         mount(

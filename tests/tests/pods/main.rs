@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_isolators;
 mod capabilities;
 mod churn;
+mod collecting;
 mod commands;
 mod common;
 mod console;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         bad_isolators::cases(),
         capabilities::cases(),
         churn::cases(),
+        collecting::cases(),
         commands::cases(),
         console::cases(),
         credentials::cases(),
