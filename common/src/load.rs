@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::annotation;
-use crate::appc::{App, ImageManifest, PodManifest, RuntimeApp};
+use crate::appc::{Annotation, App, ImageManifest, PodManifest, RuntimeApp};
 use crate::isolate::device::Device;
 use crate::pod::PodDir;
 use crate::policy::{AppPolicy, Credentials, ExitPolicy};
@@ -46,6 +46,8 @@ pub struct PodApp {
     pub identity: Identity,
     /// How it is kept running and stopped.
     pub policy: AppPolicy,
+    /// Whether it says when it is ready (sd_notify(3)).
+    pub notifies: bool,
     /// The credentials that it gets.
     pub credentials: Credentials,
 }
@@ -112,15 +114,7 @@ impl Pod {
             }
         }
         let devices = check_volume_sources(&manifest, wanted)?;
-        let mutable = match crate::appc::annotation(&manifest.annotations, annotation::MUTABLE) {
-            None => false,
-            Some(value) => value.parse().ok().with_context(|| {
-                format!(
-                    "annotations: {}: {value:?} must be true or false",
-                    annotation::MUTABLE
-                )
-            })?,
-        };
+        let mutable = boolean(&[&manifest.annotations], annotation::MUTABLE)?;
         Ok(Pod {
             manifest,
             apps,
@@ -155,6 +149,8 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
     }
     let policy = AppPolicy::read(&runtime.annotations, &image.annotations)?;
     let credentials = Credentials::read(&policy.credentials)?;
+    let both = [&runtime.annotations, &image.annotations];
+    let notifies = boolean(&both, annotation::SUPPORTS_SYSTEMD_NOTIFY)?;
     let path = dir.stage_root().app_root(name);
     let root =
         Root::open(&path).with_context(|| format!("open the app's root {}", path.display()))?;
@@ -165,8 +161,21 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
         image,
         identity,
         policy,
+        notifies,
         credentials,
     })
+}
+
+/// The first annotation of that name, which is true or false, and false when there is none.
+fn boolean(annotations: &[&Vec<Annotation>], name: &str) -> Result<bool> {
+    let mut lists = annotations.iter();
+    let Some(value) = lists.find_map(|list| crate::appc::annotation(list, name)) else {
+        return Ok(false);
+    };
+    value
+        .parse()
+        .ok()
+        .with_context(|| format!("annotations: {name}: {value:?} must be true or false"))
 }
 
 fn converted(image: &ImageManifest) -> bool {

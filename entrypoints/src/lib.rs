@@ -34,6 +34,7 @@ mod inside;
 mod journal;
 pub mod manage;
 mod manager;
+mod notify;
 pub mod pid1;
 pub mod prepare_app;
 pub mod reaper;

@@ -22,9 +22,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::manager::Manager;
 use crate::start_report::Teller;
-use crate::{journal, print_help};
+use crate::{journal, notify, print_help};
 
-const FLAGS: [Flag; 5] = [
+const FLAGS: [Flag; 6] = [
+    switch("ready", "note that APP has said that it is ready"),
     switch(
         "note",
         "only note the end: a handler comes after it, and then another call",
@@ -55,6 +56,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let app = flags.rest.first().map(String::as_str);
     let done = match flags.rest.as_slice() {
         [] if flags.is_set("supervisor-ready") => supervisor_ready(&root),
+        [app] if flags.is_set("ready") => note_ready(&root, app),
         [app] if flags.is_set("back-off") => back_off(&root, app),
         [app] => reap(&root, app, &flags),
         _ => bail!("needs one app, see --help"),
@@ -144,6 +146,7 @@ fn ask(app: &str, question: fn(&mut Manager, &str) -> Result<bool>, otherwise: b
 /// Waits until the app is to be started again. systemd 252 has only restarts after a time that is always the same
 /// (`RestartSteps=` came with 254), so its own wait is none and this program is the first of each start.
 fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
+    notify::lift_limit()?;
     let path = root.status_json(app);
     let before = AppStatus::read(&path)?.unwrap_or_default();
     // Somebody who starts an app that was stopped meanwhile is not kept waiting.
@@ -173,6 +176,15 @@ fn wait(app: &str, time: Duration) -> Result<bool> {
     let mut fds = [PollFd::new(&signals, PollFlags::IN)];
     let ready = poll(&mut fds, Some(&time)).context("wait for the restart")?;
     Ok(ready == 0)
+}
+
+/// Writes when the app was ready.
+fn note_ready(root: &StageRoot, app: &str) -> Result<ExitCode> {
+    AppStatus::update(&root.status_json(app), |status| {
+        status.become_ready();
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn supervisor_ready(root: &StageRoot) -> Result<ExitCode> {

@@ -50,6 +50,10 @@ impl AppStatus {
             (None, _) => self.status = Some(NOT_RUN),
             (code, status) => anyhow::bail!("unknown end {code:?} {status:?}"),
         }
+        // Whoever only sees the number must see the failure of an app that ended before it was ready, or too late.
+        if self.failed() && self.status == Some(0) {
+            self.status = Some(NOT_RUN);
+        }
         Ok(())
     }
 }
@@ -103,6 +107,11 @@ mod tests {
             Some(128 + 37)
         );
         assert_eq!(ended("resources", None, None).status, Some(NOT_RUN));
+        let unready = ended("protocol", Some("exited"), Some("0"));
+        assert_eq!(
+            (unready.status, unready.exit_code),
+            (Some(NOT_RUN), Some(0))
+        );
         let end = End {
             result: "x",
             code: Some("exited"),

@@ -44,6 +44,9 @@ pub struct AppStatus {
     /// When it was started last, in nanoseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<u64>,
+    /// When it said that it is ready, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<u64>,
     /// When it ended, in nanoseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<u64>,
@@ -91,6 +94,11 @@ impl AppStatus {
             isolators,
             ..AppStatus::default()
         };
+    }
+
+    /// Notes that the app has just said that it is ready.
+    pub fn become_ready(&mut self) {
+        self.ready_at = Some(now());
     }
 
     /// Whether it has ended, well or not.

@@ -15,6 +15,7 @@ pub(crate) mod execute;
 pub(crate) mod isolators;
 mod listen;
 pub(crate) mod mounts;
+mod notify;
 mod protect;
 
 use std::ffi::OsString;
@@ -103,11 +104,16 @@ fn become_app(
     // Nothing that this program opens is for the app, only what systemd passes.
     common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
     if hook {
+        // Handlers of the end know how the app ended; theirs is the limit of the stop.
+        if std::env::var_os("SERVICE_RESULT").is_none() {
+            crate::notify::lift_limit()?;
+        }
         if only_waited(&root, app)? {
             return Ok(None);
         }
     } else {
         listen::take(&spec.sockets, &mut environment)?;
+        notify::tell(&mut environment);
         let isolators = isolators::settle(app, &spec)?;
         note_start(&root, app, &isolators)?;
         isolators::check(&spec, &isolators)?;

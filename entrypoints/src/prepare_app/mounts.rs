@@ -21,7 +21,7 @@ use rustix::mount::{
     mount_change, move_mount, open_tree, unmount,
 };
 
-use super::{credentials, dev, protect};
+use super::{credentials, dev, notify, protect};
 
 /// Where cgroups are, for apps to read.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -55,6 +55,7 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         read_only(clone_tree(Path::new(CGROUPS))?).context("make the cgroups read-only")?;
     attach(cgroups, &app_root, Path::new(CGROUPS))?;
     dev::mount(&app_root, spec)?;
+    notify::show(&app_root)?;
     if spec.protect_paths {
         protect::protect(&app_root)?;
     }

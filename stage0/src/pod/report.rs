@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use common::appc::{PodManifest, Uuid};
-use common::pod::{PodDir, StageRoot};
+use common::pod::{PodDir, SUPERVISOR_READY, StageRoot};
 use common::root::Root;
+use rustix::fs::{OFlags, readlinkat};
 use serde_json::{Map, Value};
 
 use super::overlay::Layers;
@@ -28,6 +29,8 @@ pub struct Report {
     pub started: Option<SystemTime>,
     /// The pid of its PID 1, while it runs.
     pub pid: Option<i32>,
+    /// Whether all its apps are ready, while it runs.
+    pub ready: Option<bool>,
     /// Its apps; none while the pod is incomplete.
     pub apps: Vec<AppReport>,
 }
@@ -60,6 +63,7 @@ impl Report {
             pid: (seen.state == State::Running)
                 .then(|| process::pid_one(&files, proc))
                 .flatten(),
+            ready: (seen.state == State::Running).then(|| stage1.as_ref().is_some_and(is_ready)),
             apps: apps
                 .map(|app| AppReport {
                     status: stage1
@@ -87,6 +91,9 @@ impl Report {
         if let Some(pid) = self.pid {
             fields.insert("pid".into(), pid.into());
         }
+        if let Some(ready) = self.ready {
+            fields.insert("ready".into(), ready.into());
+        }
         fields.insert("exited".into(), (self.state == State::Exited).into());
         for app in &self.apps {
             if let Some(status) = app.status {
@@ -107,6 +114,14 @@ pub(super) fn written_root(pod: &PodDir) -> Option<Root> {
         false => pod.stage_root().path().to_owned(),
     };
     Root::open(&root).ok()
+}
+
+/// Whether the supervisor's link says so: it is made when the last app is ready.
+fn is_ready(stage1: &Root) -> bool {
+    let link = StageRoot::new("").supervisor_status();
+    let link = stage1.open_at(&link, OFlags::PATH | OFlags::NOFOLLOW).ok();
+    let target = link.and_then(|link| readlinkat(link, c"", Vec::new()).ok());
+    target.is_some_and(|target| target.as_bytes() == SUPERVISOR_READY.as_bytes())
 }
 
 /// An app's exit status. What the pod has written is not trusted to be a file.

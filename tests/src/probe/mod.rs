@@ -6,6 +6,7 @@
 
 mod call;
 mod gather;
+mod notify;
 mod press;
 mod seen;
 mod socket;

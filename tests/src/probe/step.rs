@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use super::press::Press;
 use super::seen::Request;
 use super::socket::Talk;
-use super::{call, gather};
+use super::{call, gather, notify};
 use crate::wait;
 
 /// One thing to do.
@@ -54,6 +54,10 @@ pub enum Step {
     Exec(Vec<String>),
     /// `call NUMBER…`: make system calls with arguments of zero; prints `call NUMBER: ok`, or the error's name.
     Call(Vec<i64>),
+    /// `notify MESSAGE`: tell systemd, and wait until it has read that; `@PID@` stands for the probe's pid.
+    Notify(String),
+    /// `until-orphan`: until the process that started this one has ended.
+    UntilOrphan,
     /// Press against a limit.
     Press(Press),
     /// Talk over a socket.
@@ -87,6 +91,8 @@ fn one(words: &[String]) -> Result<Step> {
         ["ignore-term"] => Step::IgnoreTerm,
         ["until-size", rows, columns] => Step::UntilSize(rows.parse()?, columns.parse()?),
         ["hang"] => Step::Hang,
+        ["notify", message] => Step::Notify(message.into()),
+        ["until-orphan"] => Step::UntilOrphan,
         ["call", ref numbers @ ..] => {
             let numbers = numbers.iter().map(|number| number.parse());
             Step::Call(
@@ -167,6 +173,8 @@ impl Step {
                     .spawn()
                     .context("start a child")?;
             }
+            Self::Notify(message) => notify::notify(message)?,
+            Self::UntilOrphan => notify::until_orphan()?,
             Self::Press(press) => writeln!(out, "{}", press.run()?)?,
             Self::Talk(talk) => writeln!(out, "{}", talk.run()?)?,
             Self::Exec(words) => {

@@ -33,6 +33,7 @@ mod mounts;
 mod paths;
 mod policies;
 mod privileges;
+mod readiness;
 mod refusals;
 mod resources;
 mod restarts;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         paths::cases(),
         policies::cases(),
         privileges::cases(),
+        readiness::cases(),
         refusals::cases(),
         resources::cases(),
         restarts::cases(),

@@ -2,6 +2,7 @@
 
 mod devices;
 mod isolation;
+mod readiness;
 mod sockets;
 mod streams;
 mod unit;
@@ -9,12 +10,10 @@ mod unit;
 use anyhow::{Result, bail};
 
 use super::{AppPlan, Inputs, Step};
-use crate::annotation::SUPPORTS_SYSTEMD_NOTIFY;
 use crate::env::Environment;
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
-use crate::policy::keys;
 use crate::spec::{AppSpec, credentials_directory};
 use crate::unit::LINE_MAX;
 use crate::volume::Volumes;
@@ -110,18 +109,14 @@ fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment
 /// What the app asks for and does not get.
 fn not_done(app: &PodApp) -> Vec<String> {
     let name = app.name();
-    let notify = app.annotation(SUPPORTS_SYSTEMD_NOTIFY) == Some("true");
-    let notify = notify.then(|| format!("app {name}: is not waited for until it is ready yet"));
     let annotations = app.runtime.annotations.iter().chain(&app.image.annotations);
-    let own = annotations.filter(|annotation| {
-        let name = annotation.name.as_str();
-        name.starts_with("stage1/health-") || name == keys::START_TIMEOUT
-    });
+    let own =
+        annotations.filter(|annotation| annotation.name.as_str().starts_with("stage1/health-"));
     let own = own.map(|annotation| {
         format!(
             "app {name}: annotation {} has no effect yet",
             annotation.name
         )
     });
-    notify.into_iter().chain(own).collect()
+    own.collect()
 }

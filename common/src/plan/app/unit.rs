@@ -1,5 +1,6 @@
 //! The unit of an app.
 
+use super::readiness;
 use super::streams::{Stream, Streams};
 use crate::listen::Sockets;
 use crate::load::PodApp;
@@ -66,11 +67,14 @@ pub(super) fn unit(
             "LogExtraFields",
             format!("STAGE1_POD_UUID={} STAGE1_APP={name}", inputs.uuid),
         );
+    let unit = commands(with(unit, &readiness::directives(app)), app);
+    with(stop(unit, app), directives)
+}
+
+fn with(unit: Unit, directives: &[Directive]) -> Unit {
     directives
         .iter()
-        .fold(stop(commands(unit, app), app), |unit, (key, value)| {
-            unit.set(key, value)
-        })
+        .fold(unit, |unit, (key, value)| unit.set(key, value.as_str()))
 }
 
 /// What is run when.
@@ -78,13 +82,7 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
     let name = app.name();
     let restart = restart(app);
     let (pre_start, post_stop) = (handler(app, "pre-start"), handler(app, "post-stop"));
-    unit.set("Type", "exec")
-        // A slow handler must not be killed for it (rkt#1547), nor the wait; the program itself starts at once.
-        .set_some(
-            "TimeoutStartSec",
-            (pre_start.is_some() || restart.is_some()).then_some("infinity"),
-        )
-        .set_some("Restart", restart)
+    unit.set_some("Restart", restart)
         .set_some("RestartSec", restart.and(Some("0")))
         .set_some(
             "ExecStartPre",
@@ -94,6 +92,10 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
         .set(
             "ExecStart",
             format!(":!/prepare-app {name} -- {}", escape::words(&app.app.exec)),
+        )
+        .set_some(
+            "ExecStartPost",
+            app.notifies.then(|| format!("+/reaper --ready {name}")),
         )
         // "-": how the app ended is what counts, and the last call of the reaper comes in any case. The first one is there
         // for the time of the end.
@@ -167,7 +169,7 @@ fn reaper(app: &PodApp) -> String {
 }
 
 /// The command of an event handler: with the app's root, environment, user and confinement.
-fn handler(app: &PodApp, event: &str) -> Option<String> {
+pub(super) fn handler(app: &PodApp, event: &str) -> Option<String> {
     let handler = app
         .app
         .event_handlers
