@@ -10,11 +10,13 @@ use std::sync::{Mutex, OnceLock};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::fixture::Way;
 use crate::leftovers::Marks;
 
 /// A test: its name and what it does.
 pub struct Case {
     name: String,
+    way: Way,
     body: fn() -> Result<()>,
 }
 
@@ -23,14 +25,35 @@ impl Case {
     pub fn new(subject: &str, name: &str, body: fn() -> Result<()>) -> Self {
         Self {
             name: format!("{subject}::{name}"),
+            way: Way::Run,
+            body,
+        }
+    }
+
+    /// The same test with apps that are added to pods that run.
+    pub fn added(subject: &str, name: &str, body: fn() -> Result<()>) -> Self {
+        Self {
+            name: format!("added::{subject}::{name}"),
+            way: Way::Added,
             body,
         }
     }
 }
 
-/// Lists the functions of a module as [`Case`]s.
+/// Lists the functions of a module as [`Case`]s. Those after `both ways:` are run once more with apps that are added to
+/// pods that run.
 #[macro_export]
 macro_rules! cases {
+    ($subject:literal: $($only:ident),* ; both ways: $($name:ident),+ $(,)?) => {
+        /// The tests of this module.
+        pub(crate) fn cases() -> Vec<$crate::harness::Case> {
+            vec![
+                $($crate::harness::Case::new($subject, stringify!($only), $only),)*
+                $($crate::harness::Case::new($subject, stringify!($name), $name),)+
+                $($crate::harness::Case::added($subject, stringify!($name), $name),)+
+            ]
+        }
+    };
     ($subject:literal: $($name:ident),+ $(,)?) => {
         /// The tests of this module.
         pub(crate) fn cases() -> Vec<$crate::harness::Case> {
@@ -99,7 +122,11 @@ pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
         }
     }));
     let trials = cases.into_iter().map(|case| {
-        let run = move || (case.body)().map_err(|error| Failed::from(format!("{error:#}")));
+        let run = move || {
+            case.way
+                .go(case.body)
+                .map_err(|error| Failed::from(format!("{error:#}")))
+        };
         Trial::test(case.name, run).with_ignored_flag(unfit.is_some())
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

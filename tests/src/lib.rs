@@ -16,6 +16,7 @@
 
 pub mod driver;
 pub mod fixture;
+pub mod footprint;
 pub mod harness;
 pub mod image;
 pub mod leftovers;

@@ -114,6 +114,12 @@ impl Image {
         self
     }
 
+    /// Takes the app section away.
+    pub fn without_app(mut self) -> Self {
+        self.app = Value::Null;
+        self
+    }
+
     /// Adds an annotation.
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
         self.annotations.push((name.into(), value.into()));
@@ -158,6 +164,9 @@ impl Image {
             ],
             "app": self.app,
         });
+        if self.app.is_null() {
+            manifest.as_object_mut().expect("an object").remove("app");
+        }
         if !self.annotations.is_empty() {
             manifest["annotations"] = annotations.collect();
         }

@@ -1,6 +1,7 @@
 //! Child processes with a bound on their time and both output streams read as they come.
 
 mod finished;
+mod killed;
 mod stream;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 pub use finished::Finished;
+pub use killed::killed_at;
 use stream::Stream;
 
 use crate::wait;

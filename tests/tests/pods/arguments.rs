@@ -5,7 +5,7 @@ use serde_json::json;
 use tests::fixture::{App, probe_image, with};
 use tests::image::{Entry, dir, file, symlink};
 
-tests::cases!("arguments":
+tests::cases!("arguments": ; both ways:
     arrive_verbatim,
     may_be_very_long,
     are_appended_to_the_images_own,

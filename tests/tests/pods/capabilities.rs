@@ -5,11 +5,9 @@ use serde_json::{Value, json};
 use tests::fixture::{App, Fixture, with};
 use tests::probe::Outcome;
 
-tests::cases!("capabilities":
+tests::cases!("capabilities": only_one_set, unknown_name; both ways:
     sets,
     unrestricted,
-    only_one_set,
-    unknown_name,
     no_new_privileges,
     pods_root_is_out_of_reach,
 );

@@ -7,7 +7,7 @@ use tests::fixture::{App, with};
 use tests::image::{dir, file, symlink};
 use tests::probe::{Outcome, Seen};
 
-tests::cases!("devices":
+tests::cases!("devices": ; both ways:
     has_the_standard_devices,
     has_the_api_file_systems,
     device_files_of_the_image_do_not_matter,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use tests::fixture::{App, with};
 
-tests::cases!("environment":
+tests::cases!("environment": ; both ways:
     values_arrive_verbatim,
     names_may_have_dots_and_dashes,
     has_what_the_specification_asks,

@@ -6,7 +6,7 @@ use tests::fixture::{App, with};
 use tests::image::{dir, file, symlink};
 use tests::probe::Outcome;
 
-tests::cases!("filesystem":
+tests::cases!("filesystem": ; both ways:
     root_is_the_image_and_nothing_else,
     root_may_be_bare,
     root_is_writable_and_starts_clean,

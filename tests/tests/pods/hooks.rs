@@ -6,13 +6,12 @@ use anyhow::{Result, ensure};
 use nix::libc;
 use tests::fixture::{App, Fixture, with};
 
-tests::cases!("hooks":
+tests::cases!("hooks": post_stop_runs_before_the_pod_ends; both ways:
     run_before_and_after,
     run_as_the_app,
     a_failing_pre_start_stops_the_start,
     post_stop_runs_when_main_was_killed,
     a_failing_post_stop_changes_no_status,
-    post_stop_runs_before_the_pod_ends,
 );
 
 /// The probe's words for noting `text` in the file of what happened.

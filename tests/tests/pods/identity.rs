@@ -6,7 +6,7 @@ use tests::fixture::{App, with};
 use tests::image::{file, symlink};
 use tests::probe::Seen;
 
-tests::cases!("identity":
+tests::cases!("identity": unknown_group_is_explained; both ways:
     is_the_images,
     by_name,
     by_number,
@@ -15,7 +15,6 @@ tests::cases!("identity":
     supplementary_groups,
     many_identities_in_one_pod,
     unknown_user_is_explained,
-    unknown_group_is_explained,
 );
 
 const NONE: [&str; 0] = [];

@@ -1,5 +1,9 @@
 //! Real pods through `build/stage0`, as a user types it: looked at from inside by the probe, and from outside.
 
+mod app_add;
+mod app_killed;
+mod app_life;
+mod app_together;
 mod archives;
 mod arguments;
 mod bad_annotations;
@@ -48,6 +52,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cases = [
+        app_add::cases(),
+        app_killed::cases(),
+        app_life::cases(),
+        app_together::cases(),
         archives::cases(),
         arguments::cases(),
         bad_annotations::cases(),

@@ -11,7 +11,7 @@ use tests::probe::Outcome;
 
 use crate::volumes::host_volume;
 
-tests::cases!("mounts":
+tests::cases!("mounts": unknown_volume_is_an_error; both ways:
     empty_has_mode_and_owner,
     empty_is_shared_by_the_apps,
     mount_points_find_their_volume_by_name,
@@ -21,7 +21,6 @@ tests::cases!("mounts":
     target_is_created,
     target_hides_files_of_the_image,
     target_may_be_below_another,
-    unknown_volume_is_an_error,
     volume_on_run,
 );
 

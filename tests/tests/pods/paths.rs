@@ -8,7 +8,7 @@ use tests::fixture::{App, with};
 use tests::image::{dir, symlink};
 use tests::probe::{Outcome, Seen};
 
-tests::cases!("paths":
+tests::cases!("paths": ; both ways:
     protected,
     unprotected_when_asked,
     nested_volumes_on_a_read_only_root,

@@ -5,11 +5,10 @@ use serde_json::json;
 use tests::fixture::{App, Fixture, with};
 use tests::image::{dir, file};
 
-tests::cases!("privileges":
+tests::cases!("privileges": bounding_set_of_pid_1; both ways:
     of_setuid_programs,
     of_file_capabilities,
     not_beyond_the_bounding_set,
-    bounding_set_of_pid_1,
     chroot_is_not_escaped,
 );
 

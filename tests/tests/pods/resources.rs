@@ -10,7 +10,7 @@ use tests::process::{BOUND, Finished};
 
 use crate::common::app_status;
 
-tests::cases!("resources":
+tests::cases!("resources": wrong_values; both ways:
     options_of_apps_are_in_the_kernel,
     isolators_of_images_are_in_the_kernel,
     memory_ends_who_takes_more,
@@ -22,7 +22,6 @@ tests::cases!("resources":
     of_the_pod_are_out_of_its_reach,
     a_lower_oom_score_is_set_or_reported,
     strict,
-    wrong_values,
     kernel_parameters,
     kernel_parameters_of_the_host,
 );

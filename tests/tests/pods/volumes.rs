@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::fixture::{App, Fixture, with};
 use tests::probe::Outcome;
 
-tests::cases!("volumes":
+tests::cases!("volumes": ; both ways:
     of_the_host_is_read_and_written,
     of_the_host_can_be_one_file,
     of_the_host_read_only,
