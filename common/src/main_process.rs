@@ -20,8 +20,13 @@ pub struct MainProcess {
 impl MainProcess {
     /// This process, as the proc file system at `proc` knows it.
     pub fn myself(proc: &Path) -> Result<Self> {
-        let stat = Process::new_with_root(proc.join("self")).and_then(|process| process.stat());
-        let stat = stat.with_context(|| format!("read {}/self/stat", proc.display()))?;
+        Self::called(proc, "self")
+    }
+
+    /// The process that has this name in the proc file system at `proc`: its pid, or `self`.
+    pub fn called(proc: &Path, name: &str) -> Result<Self> {
+        let stat = Process::new_with_root(proc.join(name)).and_then(|process| process.stat());
+        let stat = stat.with_context(|| format!("read {}/{name}/stat", proc.display()))?;
         Ok(MainProcess {
             pid: stat.pid,
             start: stat.starttime,

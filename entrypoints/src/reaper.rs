@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use common::apply::write_whole;
 use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, Parsed, switch, value};
+use common::main_process::MainProcess;
 use common::pod::{SUPERVISOR_READY, StageRoot};
 use common::status::{AppStatus, End, SUCCESS, State};
 use common::time_span;
@@ -178,13 +179,34 @@ fn wait(app: &str, time: Duration) -> Result<bool> {
     Ok(ready == 0)
 }
 
-/// Writes when the app was ready.
+/// Writes when the app was ready, and which process is its main one now.
 fn note_ready(root: &StageRoot, app: &str) -> Result<ExitCode> {
+    note_main(root, app)?;
     AppStatus::update(&root.status_json(app), |status| {
         status.become_ready();
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An app may have named another process than its first (`MAINPID=`, sd_notify(3)), which systemd tells in `$MAINPID`. It
+/// takes any process of the pod from root; who enters the app is led to none that is not of the app.
+fn note_main(root: &StageRoot, app: &str) -> Result<()> {
+    let Ok(main) = std::env::var("MAINPID") else {
+        return Ok(());
+    };
+    let proc = Path::new("/proc");
+    let cgroup = |process: &str| std::fs::read(proc.join(process).join("cgroup"));
+    // This program is in the unit's cgroup, too.
+    let own = cgroup("self").context("read this process's cgroup")?;
+    if cgroup(&main).is_ok_and(|cgroup| cgroup == own) {
+        // It may have ended just now.
+        if let Ok(process) = MainProcess::called(proc, &main) {
+            let process = process.to_string();
+            write_whole(&root.main_process(app), process.as_bytes(), 0o644)?;
+        }
+    }
+    Ok(())
 }
 
 fn supervisor_ready(root: &StageRoot) -> Result<ExitCode> {

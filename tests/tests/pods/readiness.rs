@@ -88,6 +88,8 @@ fn a_child_can_be_the_main_process() -> Result<()> {
             let link = stage1_file(fixture, &uuid, "supervisor-status")?;
             wait::for_path(&link, Some(BOUND))?;
             assert_eq!(status(fixture, &uuid)?["state"], "running");
+            let enter = ["enter", &uuid, "/probe", "exit", "5"];
+            fixture.stage0(enter)?.expect(5)?;
             fs::write(fixture.out("go"), "")?;
             running.finish()?.expect(7)?;
             Ok(())

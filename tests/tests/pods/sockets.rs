@@ -14,6 +14,7 @@ tests::cases!("sockets":
     are_given_to_apps_of_any_user,
     listen_on_the_hosts_number,
     close_when_the_app_has_ended,
+    stay_open_while_the_app_starts_again,
     a_port_in_use_fails_the_app,
 );
 
@@ -136,6 +137,27 @@ fn close_when_the_app_has_ended() -> Result<()> {
             ["web [::]:80 heard hello", "127.0.0.1:80 is closed"]
         );
         assert_eq!(std::fs::read_to_string(fixture.out("starts"))?, "x");
+        Ok(())
+    })
+}
+
+/// Who connects between two runs is served by the later one.
+fn stay_open_while_the_app_starts_again() -> Result<()> {
+    with(|fixture| {
+        let server = App::probe("server", "do notify READY=1 + answer 0".split(' '))
+            .option("--annotation=stage1/restart=always")
+            .option("--annotation=appc.io/executor/supports-systemd-notify=true");
+        let server = listening(server, &[port("web", "tcp", 80, 1)]);
+        let ask = |text: &str| format!("ask tcp 127.0.0.1:80 {text} /out/mark");
+        let asks = ["one", "two", "three"].map(ask).join(" + ");
+        let steps = format!("do {asks} + print served");
+        let client = App::probe("client", steps.split(' '));
+        let (uuid, running) = fixture.pod([server, client]).start_prepared(&[])?;
+        running.wait_output("served")?;
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        let finished = running.finish()?.expect(0)?;
+        let last = finished.console("client").into_iter().nth(2);
+        assert_eq!(last, Some("web [::]:80 heard three"), "{finished}");
         Ok(())
     })
 }
