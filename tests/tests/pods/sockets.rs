@@ -13,9 +13,10 @@ use crate::common::status;
 tests::cases!("sockets":
     are_given_to_apps_of_any_user,
     listen_on_the_hosts_number,
-    close_when_the_app_has_ended,
     stay_open_while_the_app_starts_again,
-    a_port_in_use_fails_the_app,
+    a_port_in_use_fails_the_app;
+    both ways:
+    close_when_the_app_has_ended,
 );
 
 fn port(name: &str, protocol: &str, number: u16, count: u16) -> Value {
