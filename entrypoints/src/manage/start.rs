@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::pod::StageRoot;
+use common::status::{AppStatus, State};
 use common::unit::app_unit;
 
 use crate::gc::absent;
@@ -24,8 +25,12 @@ pub(super) fn start(root: &StageRoot, app: &str) -> Result<()> {
     );
     let mut manager = Manager::connect()?;
     manager.load(&unit)?;
-    if manager.text(&unit, "Unit", "ActiveState")? == "active" {
+    let state = manager.text(&unit, "Unit", "ActiveState")?;
+    if state == "active" {
         return Ok(());
+    }
+    if ["inactive", "failed"].contains(&state.as_str()) {
+        note_start(root, app)?;
     }
     // It tells of the end of the run before.
     let status = root.status(app);
@@ -64,6 +69,16 @@ pub(super) fn start(root: &StageRoot, app: &str) -> Result<()> {
         bail!("app {app}: the start was ended by another command");
     }
     bail!("app {app}: {why}")
+}
+
+/// Forgets the end of the run before: should the app's handler `pre-start` fail, that is another end.
+fn note_start(root: &StageRoot, app: &str) -> Result<()> {
+    AppStatus::update(&root.status_json(app), |status| {
+        status.state = State::Created;
+        status.restart_at = None;
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// What systemd says of the unit's end (systemd.exec(5), `$SERVICE_RESULT`).
