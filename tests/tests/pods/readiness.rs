@@ -101,11 +101,11 @@ fn a_child_can_be_the_main_process() -> Result<()> {
 /// The limit is the app's: its handler before may take longer.
 fn silence_ends_the_app() -> Result<()> {
     with(|fixture| {
-        let handler = "/probe do spin 3500 + write /out/handled x";
+        let handler = "/probe do spin 5500 + write /out/handled x";
         let handler: Vec<_> = handler.split(' ').collect();
         let handler = json!([{ "name": "pre-start", "exec": handler }]);
         let app = notifying("a", "hang")
-            .option("--annotation=stage1/start-timeout=3s")
+            .option("--annotation=stage1/start-timeout=5s")
             .change(|image| image.app("eventHandlers", handler));
         fixture
             .pod([app])
