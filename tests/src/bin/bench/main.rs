@@ -1,8 +1,10 @@
-//! How long a pod takes to start, beside two container runtimes: `scripts/bench` calls this.
+//! How long a pod takes to start, and an app in a running pod, beside two container runtimes: `scripts/bench` calls this.
 //!
 //! The same program is the harness and the app: as the app it writes the monotonic clock to a file in a volume as its
 //! first deed, and as the harness it compares that with the clock just before the runtime was started.
 
+mod apps;
+mod curve;
 mod profile;
 mod report;
 mod runtimes;
@@ -24,8 +26,21 @@ use runtimes::{Runtime, Setting};
 enum Command {
     /// Measure the start of pods and containers.
     Start(Options),
+    /// Measure apps that come to a running pod and go.
+    App {
+        #[command(flatten)]
+        options: Options,
+        /// How many apps are added to one pod in the end.
+        #[arg(long, default_value_t = 100)]
+        many: u32,
+        /// Where a plot of their times and of the memory goes, as SVG.
+        #[arg(long)]
+        plot: Option<PathBuf>,
+    },
     /// Write the time to a file.
     Stamp { path: PathBuf },
+    /// The same, and stay.
+    Hang { path: PathBuf },
 }
 
 #[derive(Args)]
@@ -63,7 +78,17 @@ fn main() -> ExitCode {
     let now = now();
     let done = match Command::parse() {
         Command::Stamp { path } => stamp(now, &path),
+        Command::Hang { path } => stamp(now, &path).map(|()| {
+            loop {
+                std::thread::park();
+            }
+        }),
         Command::Start(options) => start(&options),
+        Command::App {
+            options,
+            many,
+            plot,
+        } => apps::measure(&options, many, plot.as_deref()).and_then(|text| print(&text)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,6 +105,10 @@ fn start(options: &Options) -> Result<()> {
         Format::Text => report.text(),
         Format::Json => report.json()?,
     };
+    print(&text)
+}
+
+fn print(text: &str) -> Result<()> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("write the report")

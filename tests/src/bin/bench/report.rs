@@ -34,16 +34,17 @@ pub(crate) struct Report {
     samples: BTreeMap<&'static str, Vec<Sample>>,
 }
 
+/// What is in the middle, and how far the rest lies around it, in milliseconds.
 #[derive(Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
-    /// In milliseconds.
-    fn of(nanoseconds: impl Iterator<Item = u64>) -> Self {
+    /// Of one or more times.
+    pub(crate) fn of(nanoseconds: impl Iterator<Item = u64>) -> Self {
         let mut sorted: Vec<_> = nanoseconds.map(|value| value as f64 / 1e6).collect();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;

@@ -53,8 +53,14 @@ impl Setting {
         Ok(setting)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A path in the scratch directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
+    }
+
+    /// The root file system that all runtimes use.
+    pub(crate) fn rootfs(&self) -> &Path {
+        &self.rootfs
     }
 
     /// Where the app writes its time.
@@ -193,7 +199,8 @@ impl Runtime {
     }
 }
 
-fn stage0(setting: &Setting) -> Command {
+/// A command of ours.
+pub(crate) fn stage0(setting: &Setting) -> Command {
     let mut command = Command::new(&setting.stage0);
     command.arg("--dir").arg(setting.path("stage0"));
     command.arg("--stage1").arg(&setting.stage1);
@@ -207,7 +214,8 @@ fn crun(setting: &Setting) -> Command {
     command
 }
 
-fn podman(setting: &Setting) -> Command {
+/// A command of podman's.
+pub(crate) fn podman(setting: &Setting) -> Command {
     let mut command = Command::new("podman");
     command.env("CONTAINERS_CONF", setting.path("containers.conf"));
     command.arg("--root").arg(setting.path("podman/root"));
@@ -251,7 +259,7 @@ fn write_manifest(setting: &Setting, image: &str) -> Result<PathBuf> {
 }
 
 /// Runs a command that must succeed, and gives its trimmed stdout.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("run {command:?}"))?;
