@@ -192,13 +192,14 @@ fn files(root: &StageRoot, app_root: &Root) -> Result<()> {
         show(&root.resolv_conf(), "/etc/resolv.conf")?;
     }
     let hosts = "/etc/hosts";
+    let own = app_root.stat(Path::new(hosts));
+    // An empty one is what an earlier start has made to mount on.
+    let has_own = own
+        .context("look at /etc/hosts")?
+        .is_some_and(|stat| stat.st_size > 0);
     if root.hosts().exists() {
         show(&root.hosts(), hosts)
-    } else if app_root
-        .stat(Path::new(hosts))
-        .context("look at /etc/hosts")?
-        .is_none()
-    {
+    } else if !has_own {
         show(&root.hosts_fallback(), hosts)
     } else {
         Ok(())
