@@ -4,6 +4,7 @@ mod apps;
 mod crossing;
 mod dns;
 mod end;
+mod enter_races;
 mod files;
 mod flags;
 mod gc;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         apps::cases(),
         crossing::cases(),
         dns::cases(),
+        enter_races::cases(),
         end::cases(),
         files::cases(),
         flags::cases(),
