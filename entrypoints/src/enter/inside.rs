@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use super::app::App;
 use super::pod::Pod;
 use super::target::{Running, Target};
-use super::terminal;
+use super::{stopped, terminal};
 use crate::prepare_app::execute::{self, Failure};
 
 /// Exit statuses of a shell for a command that is not there or cannot be executed.
@@ -42,8 +42,12 @@ impl Inside<'_> {
                 join(&self.pod.init).context("join the pod's namespaces")?;
             }
             Target::Running(running) => self.join_app(running)?,
+            Target::Stopped => self.join_pod()?,
         }
         become_root()?;
+        if let (Some(app), Target::Stopped) = (self.app, &self.target) {
+            stopped::join(app)?;
+        }
         common::sys::new_session_keyring().context("leave the keys of the caller")?;
         let uid = self.app.map_or(0, |app| app.spec.confinement.uid);
         if let Some(terminal) = terminal {
@@ -64,6 +68,13 @@ impl Inside<'_> {
         } else {
             NOT_EXECUTABLE
         }))
+    }
+
+    /// Goes where PID 1 of the pod is.
+    fn join_pod(&self) -> Result<()> {
+        let cgroups = self.pod.cgroups(1)?;
+        cgroups.join().context("join the pod's cgroups")?;
+        join(&self.pod.init).context("join the pod's namespaces")
     }
 
     /// Goes where the app's main process is, and takes over what a child of it would inherit. What is done by paths of

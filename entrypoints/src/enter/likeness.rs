@@ -2,17 +2,40 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use procfs::process::{Limit, LimitValue, Process};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{
     Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
 };
+
+use crate::manager::{Manager, Value};
 
 /// The score by which the kernel chooses what to kill when memory is short.
 const OOM_SCORE_ADJ: &str = "oom_score_adj";
 /// Which memory a core dump has.
 const COREDUMP_FILTER: &str = "coredump_filter";
+
+/// How systemd calls the limits (systemd.exec(5), "Process Properties").
+const NAMES: [(Resource, &str); 16] = [
+    (Resource::Cpu, "CPU"),
+    (Resource::Fsize, "FSIZE"),
+    (Resource::Data, "DATA"),
+    (Resource::Stack, "STACK"),
+    (Resource::Core, "CORE"),
+    (Resource::Rss, "RSS"),
+    (Resource::Nproc, "NPROC"),
+    (Resource::Nofile, "NOFILE"),
+    (Resource::Memlock, "MEMLOCK"),
+    (Resource::As, "AS"),
+    (Resource::Locks, "LOCKS"),
+    (Resource::Sigpending, "SIGPENDING"),
+    (Resource::Msgqueue, "MSGQUEUE"),
+    (Resource::Nice, "NICE"),
+    (Resource::Rtprio, "RTPRIO"),
+    (Resource::Rttime, "RTTIME"),
+];
 
 /// What a child of a process inherits.
 pub(super) struct Likeness {
@@ -44,14 +67,41 @@ impl Likeness {
         })
     }
 
+    /// What the main process of a unit would inherit, as systemd has it of the unit: it need not run.
+    pub(super) fn of_unit(manager: &mut Manager, unit: &str) -> Result<Self> {
+        let mut number = |name: &str| match manager.get(unit, "Service", name)? {
+            Value::Number(number) => Ok(number),
+            Value::Unsigned(number) => Ok(number.into()),
+            other => bail!("{name} of {unit}: {other:?} is not a number"),
+        };
+        let mut limits = Vec::new();
+        for (resource, name) in NAMES {
+            // The largest number is none (getrlimit(2), RLIM_INFINITY).
+            let limit = |number| Some(number).filter(|number| *number != u64::MAX);
+            let maximum = limit(number(&format!("Limit{name}"))?);
+            let current = limit(number(&format!("Limit{name}Soft"))?);
+            limits.push((resource, Rlimit { current, maximum }));
+        }
+        let umask = u32::try_from(number("UMask")?).context("UMask")?;
+        let mut signed = |name: &str| match manager.get(unit, "Service", name)? {
+            Value::Signed(number) => Ok(number),
+            other => bail!("{name} of {unit}: {other:?} is not a number"),
+        };
+        Ok(Likeness {
+            limits,
+            files: vec![(OOM_SCORE_ADJ, signed("OOMScoreAdjust")?.to_string())],
+            umask,
+            nice: signed("Nice")?,
+            label: None,
+        })
+    }
+
     /// Has this process have it, and all that it becomes. What is the same already is left alone: to raise some of it
     /// takes rights that not every host's root has.
     pub(super) fn take(&self) -> Result<()> {
         for (resource, limit) in &self.limits {
-            if getrlimit(*resource) != *limit {
-                setrlimit(*resource, *limit)
-                    .with_context(|| format!("set the limit {resource:?} of the app, {limit:?}"))?;
-            }
+            set_limit(*resource, *limit)
+                .with_context(|| format!("set the limit {resource:?} of the app, {limit:?}"))?;
         }
         for (name, content) in &self.files {
             let path = format!("/proc/self/{name}");
@@ -75,6 +125,31 @@ impl Likeness {
         let label = self.label.as_deref()?;
         let plain = |label: &'_ str| label.trim_end_matches(['\0', '\n']).to_owned();
         (plain(label) != plain(&own)).then_some(label)
+    }
+}
+
+/// Sets a limit. Where the host does not let it be raised, it is raised as far as that goes, as systemd does it for the
+/// app itself.
+fn set_limit(resource: Resource, limit: Rlimit) -> rustix::io::Result<()> {
+    let own = getrlimit(resource);
+    if own == limit {
+        return Ok(());
+    }
+    match setrlimit(resource, limit) {
+        Err(Errno::PERM) => setrlimit(resource, within(limit, own.maximum)),
+        set => set,
+    }
+}
+
+/// The limit with nothing in it above `highest`; `None` is no limit.
+fn within(limit: Rlimit, highest: Option<u64>) -> Rlimit {
+    let least = |number: Option<u64>| match (number, highest) {
+        (Some(number), Some(highest)) => Some(number.min(highest)),
+        (number, highest) => number.or(highest),
+    };
+    Rlimit {
+        current: least(limit.current),
+        maximum: least(limit.maximum),
     }
 }
 

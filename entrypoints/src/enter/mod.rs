@@ -13,6 +13,7 @@ mod likeness;
 mod pod;
 mod relay;
 mod sealed;
+mod stopped;
 mod target;
 mod terminal;
 mod wait;

@@ -29,6 +29,8 @@ pub(super) enum Target {
     Pod,
     /// An app that runs.
     Running(Box<Running>),
+    /// An app that does not.
+    Stopped,
 }
 
 /// The main process of an app.
@@ -49,19 +51,15 @@ pub(super) fn find(pod: &Pod, app: &App) -> Result<Target> {
     loop {
         match look(pod, app)? {
             Found::Main(running) => return Ok(Target::Running(running)),
-            Found::Nothing if is_ready(pod) => {
-                bail!("--appname={}: the app is not running", app.name)
-            }
+            Found::Nothing if is_ready(pod) => return Ok(Target::Stopped),
             Found::Nothing | Found::Starting => {}
         }
         if supervisor::wait(&pod.init, Some(LOOK_AGAIN))? {
             bail!("the pod has ended");
         }
+        // What it waits for may be what somebody enters to look at.
         if Instant::now() >= deadline {
-            bail!(
-                "--appname={}: the app has not started within {START_TIME:?}",
-                app.name
-            );
+            return Ok(Target::Stopped);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Asks the pod's systemd.
 
 mod bus;
+mod scope;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use bus::{Bus, ObjectPath, Refused, object_path, unreadable, variant};
+
+pub(crate) use scope::Value;
 
 /// The socket of systemd as PID 1 for its own programs.
 const SOCKET: &str = "/run/systemd/private";

@@ -1,6 +1,5 @@
-//! Entering apps: what runs then cannot be told from what the app itself runs.
+//! Entering apps: what comes along, what is told, and when.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
@@ -10,199 +9,14 @@ use tests::probe::{Outcome, Seen};
 use tests::process::{BOUND, Finished, run};
 
 tests::cases!("enter":
-    like_what_the_app_runs,
-    like_what_an_app_without_protection_runs,
     nothing_of_the_host_comes_along,
     statuses_and_errors,
     the_only_app_and_its_shell,
     while_the_pod_starts,
 );
 
-/// Lines of `/proc/self/status` that are about one process and not about what it may do.
-const OF_ONE_PROCESS: [&str; 9] = [
-    "FDSize", "NSpgid", "NSpid", "NSsid", "NStgid", "Name", "PPid", "Pid", "Tgid",
-];
-/// Signals 32 and 33, which the C library keeps for itself: a child that it starts has them ignored.
-const OF_THE_LIBRARY: u64 = 3 << 31;
-
-/// What is compared besides what the probe always reports.
-const FILES: [&str; 9] = [
-    "attr/current",
-    "coredump_filter",
-    "gid_map",
-    "loginuid",
-    "personality",
-    "projid_map",
-    "sessionid",
-    "timerslack_ns",
-    "uid_map",
-];
-
-fn looks() -> Vec<String> {
-    FILES
-        .iter()
-        .flat_map(|file| ["--read".to_owned(), format!("/proc/self/{file}")])
-        .collect()
-}
-
-/// An app that has a child report to `/out/NAME.child.json`, and then hangs.
-fn forking(name: &str) -> App {
-    let out = format!("/out/{name}.child.json");
-    let mut words: Vec<String> = ["do", "spawn", "see", "--out", &out].map(Into::into).into();
-    words.extend(looks());
-    words.extend(["+", "hang"].map(Into::into));
-    App::probe(name, words)
-}
-
-/// Enters an app and has the probe report.
-fn enter(fixture: &Fixture, uuid: &str, app: &str) -> Result<Seen> {
-    let option = format!("--app={app}");
-    let words = ["enter", &option, uuid, "/probe", "see"].map(str::to_owned);
-    let mut command = fixture.command(words.into_iter().chain(looks()));
-    // Not the app's, and no variable of a terminal is expected where there is none.
-    command
-        .env("LEAKED_FROM_THE_CALLER", "1")
-        .env_remove("TERM");
-    let finished = run(command)?.expect(0)?;
-    serde_json::from_str(&finished.stdout).with_context(|| format!("no report: {finished}"))
-}
-
-/// What must be the same, by name.
-fn likeness(seen: &Seen) -> Result<BTreeMap<String, String>> {
-    let mut parts = BTreeMap::new();
-    let mut add = |name: &str, value: serde_json::Value| {
-        parts.insert(name.to_owned(), format!("{value:#}"));
-    };
-    let status = seen.status.iter().filter(|(name, _)| {
-        let changes = [
-            "Vm",
-            "Rss",
-            "voluntary",
-            "nonvoluntary",
-            "SigQ",
-            "State",
-            "Mems_",
-            "Hugetlb",
-        ];
-        !OF_ONE_PROCESS.contains(&name.as_str())
-            && !changes.iter().any(|start| name.starts_with(start))
-    });
-    for (name, value) in status {
-        let value = match name.as_str() {
-            "SigIgn" => format!("{:x}", u64::from_str_radix(value, 16)? & !OF_THE_LIBRARY),
-            _ => value.clone(),
-        };
-        add(&format!("status: {name}"), json!(value));
-    }
-    add("environment", json!(seen.env));
-    add("working directory", json!(seen.cwd));
-    add("user ids", json!(seen.uids));
-    add("group ids", json!(seen.gids));
-    add("groups", json!(seen.groups));
-    add("capabilities", json!(seen.capabilities));
-    add("securebits", json!(seen.securebits));
-    add("descriptors", json!(seen.fds.keys().collect::<Vec<_>>()));
-    add("mounts", json!(seen.mounts));
-    add("cgroups", json!(seen.cgroups));
-    add("namespaces", json!(seen.namespaces));
-    add("host name", json!(seen.hostname));
-    add("limits", json!(seen.limits));
-    add("OOM score", json!(seen.oom_score_adj));
-    add("controlling terminal", json!(seen.terminal.controlling));
-    for (look, outcome) in &seen.looks {
-        add(look, json!(outcome));
-    }
-    Ok(parts)
-}
-
-/// Runs a pod of these apps and compares in each what it runs with what is entered.
-fn compare(options: &[&str], apps: Vec<App>, names: &[&str]) -> Result<()> {
-    with(|fixture| {
-        let mut pod = fixture.pod(apps.clone()).option("--no-overlay");
-        for option in options {
-            pod = pod.option(*option);
-        }
-        let running = pod.start()?;
-        for name in names {
-            tests::wait::for_path(&fixture.out(&format!("{name}.child.json")), Some(BOUND))
-                .with_context(|| name.to_string())?;
-        }
-        let uuid = fixture.only_pod()?;
-        let mut differences = Vec::new();
-        for name in names {
-            let child = likeness(&fixture.seen(&format!("{name}.child"))?)?;
-            let entered = enter(fixture, &uuid, name).with_context(|| name.to_string())?;
-            let entered = likeness(&entered)?;
-            ensure!(child.keys().eq(entered.keys()), "{name}: other fields");
-            let differs = child
-                .iter()
-                .filter(|(field, value)| entered[*field] != **value);
-            differences.extend(differs.map(|(field, value)| {
-                format!(
-                    "{name}: {field}: {value} in the app, {} entered",
-                    entered[field]
-                )
-            }));
-        }
-        ensure!(differences.is_empty(), "{}", differences.join("\n"));
-        fixture.text(["stop", "--force", &uuid])?;
-        drop(running);
-        Ok(())
-    })
-}
-
-fn like_what_the_app_runs() -> Result<()> {
-    let alice = |app: App| {
-        app.option("--user=alice")
-            .option("--supplementary-gids=4567")
-    };
-    let no_new_privileges = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
-    let kinds: [(&str, &dyn Fn(App) -> App); 9] = [
-        ("plain", &|app| app),
-        ("retain", &|app| {
-            app.option("--caps-retain=CAP_CHOWN,CAP_NET_ADMIN")
-        }),
-        ("remove", &|app| {
-            app.option("--caps-remove=CAP_CHOWN,CAP_SETPCAP")
-        }),
-        ("seccomp", &|app| {
-            app.option("--seccomp=mode=remove,errno=ENOSYS,chmod,mkdirat")
-        }),
-        ("nnp", &|app| {
-            app.change(|image| image.app("isolators", no_new_privileges.clone()))
-        }),
-        ("memory", &|app| {
-            app.option("--memory=256Mi")
-                .option("--cpu=500m")
-                .option("--cpu-shares=300")
-        }),
-        ("score", &|app| app.option("--oom-score-adj=500")),
-        ("readonly", &|app| app.option("--readonly-rootfs")),
-        ("there", &|app| {
-            app.option("--working-dir=/tmp")
-                .option("--environment=A.b=c d")
-        }),
-    ];
-    let (mut apps, mut names) = (Vec::new(), Vec::new());
-    for (kind, change) in kinds {
-        for user in ["root", "alice"] {
-            let name = format!("{kind}-{user}");
-            let app = change(forking(&name));
-            apps.push(if user == "alice" { alice(app) } else { app });
-            names.push(name);
-        }
-    }
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    compare(&[], apps, &names)
-}
-
-fn like_what_an_app_without_protection_runs() -> Result<()> {
-    let apps = vec![forking("root"), forking("alice").option("--user=alice")];
-    compare(&["--insecure-options=all-run"], apps, &["root", "alice"])
-}
-
 /// A pod of one app that hangs.
-fn with_pod(app: App, test: impl Fn(&Fixture, &str) -> Result<()>) -> Result<()> {
+pub(crate) fn with_pod(app: App, test: impl Fn(&Fixture, &str) -> Result<()>) -> Result<()> {
     with(|fixture| {
         let running = fixture.pod([app.clone()]).option("--no-overlay").start()?;
         tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
@@ -214,7 +28,7 @@ fn with_pod(app: App, test: impl Fn(&Fixture, &str) -> Result<()>) -> Result<()>
     })
 }
 
-fn hanging() -> App {
+pub(crate) fn hanging() -> App {
     App::probe("a", ["do", "write", "/out/up", "", "+", "hang"])
 }
 

@@ -7,10 +7,12 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
-use tests::fixture::{App, Fixture, with};
+use tests::fixture::Fixture;
 use tests::image::file;
 use tests::probe::Seen;
 use tests::process::{BOUND, Running};
+
+use crate::enter::{self, hanging};
 
 tests::cases!("enter_terminal":
     is_the_pods,
@@ -25,26 +27,14 @@ tests::cases!("enter_terminal":
 
 /// A pod of one app that hangs, with a shell.
 fn with_pod(test: impl Fn(&Fixture, &str) -> Result<()>) -> Result<()> {
-    with(|fixture| {
-        let busybox = std::fs::read("/bin/busybox").context("read /bin/busybox")?;
-        let app = App::probe("a", ["do", "write", "/out/up", "", "+", "hang"]);
-        let app = app.change(|image| image.with([file("bin/sh", 0o755, busybox)]));
-        let running = fixture
-            .pod([app.option("--user=alice")])
-            .option("--no-overlay")
-            .start()?;
-        tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
-        let uuid = fixture.only_pod()?;
-        test(fixture, &uuid)?;
-        fixture.text(["stop", "--force", &uuid])?;
-        drop(running);
-        Ok(())
-    })
+    let busybox = std::fs::read("/bin/busybox").context("read /bin/busybox")?;
+    let app = hanging().change(|image| image.with([file("bin/sh", 0o755, busybox)]));
+    enter::with_pod(app.option("--user=alice"), test)
 }
 
 /// Enters on a new terminal.
-fn on_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<(Running, File)> {
-    let words = ["enter", uuid].into_iter().chain(words.iter().copied());
+fn on_terminal(fixture: &Fixture, uuid: &str, words: &str) -> Result<(Running, File)> {
+    let words = ["enter", uuid].into_iter().chain(words.split(' '));
     Running::on_terminal(&fixture.command(words))
 }
 
@@ -64,15 +54,8 @@ fn mode(terminal: &File) -> Result<String> {
 
 fn is_the_pods() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = [
-            "/probe",
-            "see",
-            "--stat",
-            "/proc/self/fd/0",
-            "--stat",
-            "/dev/pts/0",
-        ];
-        let (running, terminal) = on_terminal(fixture, uuid, &words)?;
+        let words = "/probe see --stat /proc/self/fd/0 --stat /dev/pts/0";
+        let (running, terminal) = on_terminal(fixture, uuid, words)?;
         let before = mode(&terminal)?;
         let finished = running.finish()?.expect(0)?;
         let seen: Seen = serde_json::from_str(finished.stdout.trim())
@@ -106,18 +89,8 @@ fn size(rows: u16, columns: u16) -> Winsize {
 
 fn has_the_callers_size() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = [
-            "/probe",
-            "do",
-            "until-size",
-            "31",
-            "71",
-            "+",
-            "until-size",
-            "41",
-            "91",
-        ];
-        let (running, terminal) = on_terminal(fixture, uuid, &words)?;
+        let words = "/probe do until-size 31 71 + until-size 41 91";
+        let (running, terminal) = on_terminal(fixture, uuid, words)?;
         // It may be before enter looks, or after: either way it is the terminal's in the end.
         tcsetwinsize(&terminal, size(31, 71))?;
         running.wait_output("size 31 71")?;
@@ -129,17 +102,8 @@ fn has_the_callers_size() -> Result<()> {
 
 fn keys_are_the_apps() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = [
-            "/probe",
-            "do",
-            "print",
-            "ready",
-            "+",
-            "until-term",
-            "+",
-            "echo-line",
-        ];
-        let (running, mut terminal) = on_terminal(fixture, uuid, &words)?;
+        let words = "/probe do print ready + until-term + echo-line";
+        let (running, mut terminal) = on_terminal(fixture, uuid, words)?;
         running.wait_output("ready")?;
         // Ctrl-C is for the program in the app: enter does not end by it.
         terminal.write_all(b"\x03")?;
@@ -153,8 +117,8 @@ fn keys_are_the_apps() -> Result<()> {
 
 fn is_restored_when_enter_is_killed() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = ["/probe", "do", "print", "ready", "+", "hang"];
-        let (running, terminal) = on_terminal(fixture, uuid, &words)?;
+        let words = "/probe do print ready + hang";
+        let (running, terminal) = on_terminal(fixture, uuid, words)?;
         running.wait_output("ready")?;
         let raw = mode(&terminal)?;
         // stage0, and what made the session, have become enter.
@@ -167,7 +131,7 @@ fn is_restored_when_enter_is_killed() -> Result<()> {
 
 fn jobs_are_stopped_and_go_on() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let (running, mut terminal) = on_terminal(fixture, uuid, &["/bin/sh", "-i"])?;
+        let (running, mut terminal) = on_terminal(fixture, uuid, "/bin/sh -i")?;
         let mut say = |text: &str| terminal.write_all(text.as_bytes());
         say("/probe do print begun + echo-line\r")?;
         running.wait_output("begun\r\n")?;
@@ -208,8 +172,8 @@ fn only_what_was_a_terminal_is_one() -> Result<()> {
 }
 
 /// Enters without a terminal, and waits for the command.
-fn without_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<Running> {
-    let words = ["enter", uuid].into_iter().chain(words.iter().copied());
+fn without_terminal(fixture: &Fixture, uuid: &str, words: &str) -> Result<Running> {
+    let words = ["enter", uuid].into_iter().chain(words.split(' '));
     let running = Running::start(fixture.command(words), Stdio::null())?;
     running.wait_output("ready")?;
     Ok(running)
@@ -218,25 +182,15 @@ fn without_terminal(fixture: &Fixture, uuid: &str, words: &[&str]) -> Result<Run
 fn signals_are_passed_on() -> Result<()> {
     with_pod(|fixture, uuid| {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let words = [
-                "/probe",
-                "do",
-                "print",
-                "ready",
-                "+",
-                "until-term",
-                "+",
-                "exit",
-                "3",
-            ];
-            let running = without_terminal(fixture, uuid, &words)?;
+            let words = "/probe do print ready + until-term + exit 3";
+            let running = without_terminal(fixture, uuid, words)?;
             running.signal(signal)?;
             let finished = running.finish()?.expect(3)?;
             ensure!(finished.stdout.contains("got SIG"), "{finished}");
         }
         for (signal, number) in [(Signal::QUIT, 3), (Signal::USR1, 10), (Signal::USR2, 12)] {
-            let words = ["/probe", "do", "print", "ready", "+", "hang"];
-            let running = without_terminal(fixture, uuid, &words)?;
+            let words = "/probe do print ready + hang";
+            let running = without_terminal(fixture, uuid, words)?;
             running.signal(signal)?;
             running.finish()?.expect(128 + number)?;
         }
@@ -260,8 +214,8 @@ fn wait_stopped(pid: Pid, stopped: bool) -> Result<()> {
 
 fn a_stopped_command_stops_enter() -> Result<()> {
     with_pod(|fixture, uuid| {
-        let words = ["/probe", "do", "print", "ready", "+", "until-term"];
-        let running = without_terminal(fixture, uuid, &words)?;
+        let words = "/probe do print ready + until-term";
+        let running = without_terminal(fixture, uuid, words)?;
         let enter = running.pid().as_raw_nonzero();
         let children = std::fs::read_to_string(format!("/proc/{enter}/task/{enter}/children"))?;
         let command = Pid::from_raw(children.trim().parse()?).context("pid")?;

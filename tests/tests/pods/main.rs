@@ -21,6 +21,8 @@ mod devices;
 mod dns;
 mod ending;
 mod enter;
+mod enter_likeness;
+mod enter_stopped;
 mod enter_terminal;
 mod environment;
 mod exit;
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
         dns::cases(),
         ending::cases(),
         enter::cases(),
+        enter_likeness::cases(),
+        enter_stopped::cases(),
         enter_terminal::cases(),
         environment::cases(),
         exit::cases(),

@@ -29,6 +29,12 @@ done
 cat "$pod/stage1/rootfs/rkt/status/a.json"
 "#;
 
+/// Presses against the limits from a command that is entered.
+const ENTER: &str = r#"
+exec /payload/stage0 enter "$(ls /var/lib/stage0/pods/run)" /probe do mknod /tmp/entered c 1 1 \
+    + read /proc/self/cgroup + read /proc/self/oom_score_adj + threads 60
+"#;
+
 fn manifest() -> Value {
     let of_pod = json!([
         { "name": "resource/memory", "value": { "limit": "128Mi" } },
@@ -79,9 +85,11 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
             .text("pod.json", &manifest().to_string())
             .text("run", RUN)
             .text("look", LOOK)
+            .text("enter", ENTER)
             .start("pod", command)
             .step("up", "timeout 20 /payload/probe wait-file /shared/up")
             .step("look", "sh /payload/look")
+            .step("enter", "sh /payload/enter")
             .step("go", "touch /shared/go")
             .join("pod")
             .step("gc", "/payload/stage0 gc --grace-period=0s")
@@ -97,6 +105,11 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
         ensure!(output.contains(text), "no {text:?} in {output}");
     }
     expect_limits(&report, guest.cgroups)?;
+    let entered = report.expect("enter", &Status::Exited(0))?;
+    // One of the app's 33 processes is its own.
+    for text in ["/tmp/entered: 1, 2", "/app-a.service", "-10", "threads: 31"] {
+        ensure!(entered.contains(text), "no {text:?} in {entered}");
+    }
     report.expect("gc", &Status::Exited(0))?;
     assert_eq!(report.expect("cgroups-left", &Status::Exited(0))?, "");
     Ok(())
