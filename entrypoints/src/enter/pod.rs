@@ -2,15 +2,19 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use common::cgroup::Hierarchies;
+use common::main_process::MainProcess;
 use common::pod::StageRoot;
 use common::root::Root;
 use procfs::process::Process;
 
-use crate::supervisor;
+use crate::supervisor::{self, LOOK_AGAIN};
+
+/// How long the pod may take from its first process to its `/proc`.
+const START_TIME: Duration = Duration::from_secs(10);
 
 /// A pod, held by descriptors of its PID 1 and its root.
 pub(super) struct Pod {
@@ -21,16 +25,37 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    /// The pod whose PID 1 has the host's pid `pid`.
+    /// The pod whose PID 1 has the host's pid `pid`, when it has come so far that its `/proc` is mounted.
     pub(super) fn open(pid: &str) -> Result<Self> {
-        let init = supervisor::pod_init(pid)?;
-        let path = Path::new("/proc").join(pid).join("root");
-        let root = Root::open(&path).with_context(|| format!("open {}", path.display()));
-        // Alive still, so it is the root of this process.
-        if supervisor::wait(&init, Some(Duration::ZERO))? {
-            bail!("--pid={pid}: the process has ended, the pod is not running");
+        let mut init = supervisor::pod_init(pid)?;
+        let proc = Path::new("/proc").join(pid);
+        let path = proc.join("root");
+        let deadline = Instant::now() + START_TIME;
+        loop {
+            let start = Process::new_with_root(proc.clone()).and_then(|process| process.stat());
+            let root = Root::open(&path).with_context(|| format!("open {}", path.display()));
+            // Alive still, so it is the root of this process.
+            if supervisor::wait(&init, Some(Duration::ZERO))? {
+                bail!("--pid={pid}: the process has ended, the pod is not running");
+            }
+            let start = start.with_context(|| format!("read {}/stat", proc.display()))?;
+            let (root, first) = (
+                root?,
+                MainProcess {
+                    pid: 1,
+                    start: start.starttime,
+                },
+            );
+            let pod = Pod { init, root };
+            if pod.process(1).is_ok_and(|process| first.is(&process)) {
+                return Ok(pod);
+            }
+            if Instant::now() >= deadline {
+                bail!("--pid={pid}: the pod has not mounted its /proc within {START_TIME:?}");
+            }
+            init = pod.init;
+            supervisor::wait(&init, Some(LOOK_AGAIN))?;
         }
-        Ok(Pod { init, root: root? })
     }
 
     /// Reads a file of the pod, `path` being one of [`Pod::paths`]; `None` when there is none.
