@@ -8,6 +8,7 @@ mod curve;
 mod profile;
 mod report;
 mod runtimes;
+mod stop;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long)]
         plot: Option<PathBuf>,
     },
+    /// Measure how long it takes to stop a pod.
+    Stop(Options),
     /// Write the time to a file.
     Stamp { path: PathBuf },
     /// The same, and stay.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
             }
         }),
         Command::Start(options) => start(&options),
+        Command::Stop(options) => stop::measure(&options).and_then(|text| print(&text)),
         Command::App {
             options,
             many,

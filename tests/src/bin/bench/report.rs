@@ -60,7 +60,7 @@ impl Spread {
         }
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
         json!({ "median": rounded(self.median), "min": rounded(self.min), "max": rounded(self.max) })
     }

@@ -63,6 +63,11 @@ impl Setting {
         &self.rootfs
     }
 
+    /// The same as an OCI archive.
+    pub(crate) fn archive(&self) -> &Path {
+        &self.archive
+    }
+
     /// Where the app writes its time.
     pub(crate) fn stamp(&self) -> PathBuf {
         self.path("out/stamp")
