@@ -91,6 +91,10 @@ pub struct RunOptions {
     /// An isolator that is ignored is an error.
     #[serde(default)]
     pub strict_isolators: bool,
+    /// The SELinux context of what is mounted for the pod, which no option but the environment has
+    /// (`RKT_SELINUX_MOUNT_CONTEXT`): apps that are added later need it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_context: Option<String>,
     /// Where `resolv.conf` comes from.
     pub resolv: ResolvMode,
     /// Where `hosts` comes from.
@@ -185,6 +189,7 @@ impl RunOptions {
             disable_paths: flags.is_set("disable-paths"),
             disable_seccomp: flags.is_set("disable-seccomp"),
             strict_isolators: flags.is_set("strict-isolators"),
+            mount_context: None,
             resolv,
             hosts,
             ipc: ipc(flags.value("ipc").unwrap_or_default())?,

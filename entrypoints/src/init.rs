@@ -54,6 +54,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         selinux_mount_context: std::env::var("RKT_SELINUX_MOUNT_CONTEXT").ok(),
         ..HostFacts::read(Path::new("/"))?
     };
+    options.mount_context = facts.mount_context().map(str::to_owned);
     let existing = existing(&dir, &options)?;
     let term = terminal_type();
     let term = term.as_deref();

@@ -4,6 +4,8 @@
 mod limits;
 #[path = "vm/protection.rs"]
 mod protection;
+#[path = "vm/security.rs"]
+mod security;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

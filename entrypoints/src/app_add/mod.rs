@@ -84,7 +84,10 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
         forget(crossing, false)?;
     }
     let pod = Pod::load_app(dir, app)?;
-    let facts = HostFacts::read(Path::new("/"))?;
+    let facts = HostFacts {
+        selinux_mount_context: options.mount_context.clone(),
+        ..HostFacts::read(Path::new("/"))?
+    };
     check_contexts(&pod, &facts)?;
     let storage = limits::storage(dir.path(), Path::new("/sys"));
     let inputs = Inputs {
