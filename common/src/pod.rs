@@ -164,9 +164,14 @@ impl StageRoot {
         self.app(app).join("manifest")
     }
 
+    /// The folder of the apps' environments.
+    pub fn envs(&self) -> PathBuf {
+        self.0.join("rkt/env")
+    }
+
     /// The environment of one app ([`crate::env`]).
     pub fn env(&self, app: &str) -> PathBuf {
-        self.0.join("rkt/env").join(app)
+        self.envs().join(app)
     }
 
     /// What prepare-app makes for one app ([`crate::spec`]); this project's own.

@@ -2,12 +2,14 @@
 //!
 //! It needs neither mounts that are shared between host and pod nor a pod without user namespace.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use common::pod::StageRoot;
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
@@ -25,6 +27,16 @@ pub(crate) fn in_mounts_of<T: Send>(
     };
     std::thread::scope(|scope| scope.spawn(there).join())
         .map_err(|_| anyhow!("the thread in the pod's mount namespace has died"))?
+}
+
+/// Waits for the turn among those who change what the pod has of its apps, on the host or in the pod: one that was killed
+/// on the host may have left a program that goes on in the pod.
+pub(crate) fn turn_to_change(root: &StageRoot) -> Result<File> {
+    let path = root.envs();
+    let context = || format!("lock {}", path.display());
+    let dir = File::open(&path).with_context(context)?;
+    flock(&dir, FlockOperation::LockExclusive).with_context(context)?;
+    Ok(dir)
 }
 
 /// Attaches a detached mount at `target`, which is there.

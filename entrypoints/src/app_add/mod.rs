@@ -23,6 +23,7 @@ use common::pod::names_in;
 use crate::app_rm::forget;
 use crate::crossing::{APP, Crossing, DEBUG};
 use crate::init::check_contexts;
+use crate::inside::turn_to_change;
 use crate::print_help;
 
 const FLAGS: [Flag; 7] = [
@@ -80,9 +81,14 @@ fn options(of_pod: &RunOptions, flags: &Parsed) -> Result<RunOptions> {
 
 fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
     let (dir, app) = (&crossing.dir, crossing.app.as_str());
-    if has_remains(crossing)? {
+    let _turn = loop {
+        let turn = turn_to_change(&dir.stage_root())?;
+        if !has_remains(crossing)? {
+            break turn;
+        }
+        drop(turn);
         forget(crossing, false)?;
-    }
+    };
     let pod = Pod::load_app(dir, app)?;
     let facts = HostFacts {
         selinux_mount_context: options.mount_context.clone(),

@@ -14,7 +14,7 @@ use common::user::{Accounts, Identity};
 
 use super::stop::stop_unit;
 use crate::gc::absent;
-use crate::inside::detach;
+use crate::inside::{detach, turn_to_change};
 use crate::manager::Manager;
 use crate::start_report;
 
@@ -32,6 +32,8 @@ pub(super) fn forget(root: &StageRoot, app: &str, force: bool) -> Result<()> {
     for unit in &units {
         stop_unit(&mut manager, unit, true)?;
     }
+    // Nobody that this could wait for needs it.
+    let _change = turn_to_change(root)?;
     let others = others(root, app)?;
     unmount(root, app, &others)?;
     for file in root.app_files(app).iter().chain(&start_report::files(app)) {

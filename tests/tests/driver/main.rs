@@ -1,6 +1,7 @@
 //! The stage1 as another stage0 sees it: driven by the contract alone, see [`tests::driver`].
 
 mod apps;
+mod apps_undone;
 mod crossing;
 mod dns;
 mod end;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cases = [
         apps::cases(),
+        apps_undone::cases(),
         crossing::cases(),
         dns::cases(),
         enter_races::cases(),

@@ -1,0 +1,218 @@
+//! What fails or is killed half-way, and what comes and goes often, leaves nothing in a running pod.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tests::driver::{AppSpec, Pod};
+use tests::process::Running;
+
+use crate::apps::{app, mounts, sandbox, with_sandbox};
+
+tests::cases!("apps_undone":
+    each_step_that_fails_is_taken_back,
+    what_is_killed_is_finished_by_the_next,
+    a_hundred_times_leaves_nothing,
+);
+
+/// All that may be changed by adding an app: files with mode and content, mounts inside and outside, cgroups.
+#[derive(Debug, PartialEq, Eq)]
+struct Snapshot {
+    files: BTreeMap<PathBuf, (u32, Vec<u8>)>,
+    outside: Vec<String>,
+    inside: Vec<String>,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Snapshot {
+    fn of(pod: &Pod) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let mut dirs = vec![pod.dir()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+                let path = entry?.path();
+                // The journal grows, and the lower layers are not the pod's.
+                if path.ends_with("var/log/journal") || path.ends_with("work/work") {
+                    continue;
+                }
+                let meta = fs::symlink_metadata(&path)?;
+                let content = if meta.is_file() {
+                    fs::read(&path)?
+                } else if meta.is_symlink() {
+                    fs::read_link(&path)?.into_os_string().into_encoded_bytes()
+                } else {
+                    Vec::new()
+                };
+                if meta.is_dir() {
+                    dirs.push(path.clone());
+                }
+                files.insert(path, (meta.mode(), content));
+            }
+        }
+        let mut cgroups = pod.cgroups()?;
+        let mut i = 0;
+        while i < cgroups.len() {
+            let below = fs::read_dir(&cgroups[i]).into_iter().flatten().flatten();
+            let below: Vec<_> = below.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+            // systemd takes away what it made for a controller in its own time.
+            cgroups.extend(below.into_iter().filter(|path| is_of_app(path)));
+            i += 1;
+        }
+        Ok(Snapshot {
+            files,
+            // Those of the pod: other tests run at the same time.
+            outside: mounts("thread-self")?
+                .into_iter()
+                .filter(|line| line.contains(&pod.uuid))
+                .collect(),
+            inside: mounts(&pod.pid1()?.to_string())?,
+            cgroups,
+        })
+    }
+
+    /// Fails unless everything is as before, and says what is not.
+    fn expect_in(&self, pod: &Pod) -> Result<()> {
+        let now = Self::of(pod)?;
+        let paths = self.files.keys().chain(now.files.keys());
+        let changed: Vec<_> = paths
+            .filter(|path| self.files.get(*path) != now.files.get(*path))
+            .collect();
+        ensure!(changed.is_empty(), "changed: {changed:?}");
+        assert_eq!(self.outside, now.outside, "mounts of the host");
+        assert_eq!(self.inside, now.inside, "mounts of the pod");
+        assert_eq!(self.cgroups, now.cgroups, "cgroups");
+        Ok(())
+    }
+}
+
+fn is_of_app(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("app-") || name.starts_with("system") || name == "payload"
+}
+
+/// An app with an account, volumes and a filter of its own.
+fn demanding() -> AppSpec {
+    let mut app = app("a", &[]);
+    let filter = json!({ "name": "os/linux/seccomp-remove-set", "value": { "set": ["acct"] } });
+    app.app = Some(json!({
+        "exec": ["/probe", "do", "until-term", "+", "exit", "0"],
+        "user": "1000", "group": "1001",
+        "isolators": [filter],
+        "mountPoints": [{ "name": "implicit", "path": "/implicit" }],
+    }));
+    app
+}
+
+fn each_step_that_fails_is_taken_back() -> Result<()> {
+    with_sandbox(|_, pod| {
+        let mut wrong = app("wrong", &[]);
+        wrong.app = Some(json!({ "exec": ["/probe"], "user": "nobody-there", "group": "0" }));
+        pod.give_app(wrong)?;
+        let before = Snapshot::of(pod)?;
+        pod.app("app/add", "wrong", &[])?
+            .expect_refusal(&["user \"nobody-there\""])?;
+        pod.app("app/add", "none", &[])?
+            .expect_refusal(&["has no app none"])?;
+        before.expect_in(pod)?;
+
+        pod.give_app(demanding())?;
+        // What is written beside each file is in the way, and then a mount point of another kind.
+        let blocked = [
+            "rkt/env/a.new",
+            "rkt/spec/a.new",
+            "rkt/seccomp/a.new",
+            "etc/systemd/system/app-a.service.new",
+            "etc/passwd.new",
+            "etc/group.new",
+        ];
+        for path in blocked {
+            let blocker = pod.root().join(path);
+            fs::create_dir_all(&blocker)?;
+            let before = Snapshot::of(pod)?;
+            pod.app("app/add", "a", &[])?
+                .expect_refusal(&[path, "directory"])?;
+            before.expect_in(pod).context(path)?;
+            fs::remove_dir(&blocker)?;
+        }
+        let point = pod.root().join("rkt/volumes/shared");
+        fs::create_dir_all(point.parent().context("parent")?)?;
+        fs::write(&point, "")?;
+        let before = Snapshot::of(pod)?;
+        pod.app("app/add", "a", &[])?
+            .expect_refusal(&["rkt/volumes/shared of the pod"])?;
+        before.expect_in(pod)?;
+        fs::remove_file(&point)?;
+        pod.app("app/add", "a", &[])?.expect(0)?;
+        pod.start_app("a")?.expect(0)?;
+        pod.remove_app("a")
+    })
+}
+
+fn what_is_killed_is_finished_by_the_next() -> Result<()> {
+    with_sandbox(|_, pod| {
+        pod.give_app(demanding())?;
+        pod.app("app/add", "a", &[])?.expect(0)?;
+        // The first start makes mount points in the app's root, which stay.
+        pod.app("app/start", "a", &[])?.expect(0)?;
+        pod.app("app/rm", "a", &["--force"])?.expect(0)?;
+        let before = Snapshot::of(pod)?;
+        for round in 0..24 {
+            let name = if round % 2 == 0 { "app/add" } else { "app/rm" };
+            if name == "app/rm" {
+                pod.app("app/add", "a", &[])?.expect(0)?;
+            }
+            let process = Running::start(pod.app_command(name, "a", &[])?, Stdio::null())?;
+            // Nothing tells how far it is: it is killed at other moments each time.
+            std::thread::sleep(Duration::from_millis(round * 3));
+            drop(process);
+            if round % 4 < 2 {
+                pod.app("app/add", "a", &[])?.expect(0)?;
+                pod.app("app/start", "a", &[])?.expect(0)?;
+                pod.app("app/stop", "a", &[])?.expect(0)?;
+            }
+            pod.app("app/rm", "a", &[])?.expect(0)?;
+            before
+                .expect_in(pod)
+                .with_context(|| format!("{name}, killed in round {round}"))?;
+        }
+        // As stage0 left it.
+        fs::write(pod.root().join("rkt/env/a"), "")?;
+        pod.take_app_away("a")
+    })
+}
+
+/// The memory of a process, in KiB.
+fn memory(pid: i32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.context("VmRSS")?.trim().trim_end_matches(" kB");
+    Ok(number.parse()?)
+}
+
+fn a_hundred_times_leaves_nothing() -> Result<()> {
+    tests::driver::with(|driver| {
+        sandbox(driver, true, |_, pod| {
+            let round = |number: u32| -> Result<()> {
+                pod.app("app/add", "a", &[])?.expect(0)?;
+                if number % 10 == 0 {
+                    pod.app("app/start", "a", &[])?.expect(0)?;
+                }
+                pod.app("app/rm", "a", &["--force"])?.expect(0)?;
+                Ok(())
+            };
+            pod.give_app(demanding())?;
+            (0..10).try_for_each(round)?;
+            let (before, used) = (Snapshot::of(pod)?, memory(pod.pid1()?)?);
+            (0..100).try_for_each(round)?;
+            before.expect_in(pod)?;
+            let grown = memory(pod.pid1()?)?.saturating_sub(used);
+            ensure!(grown < 4096, "PID 1 has grown by {grown} KiB");
+            pod.take_app_away("a")
+        })
+    })
+}
