@@ -146,12 +146,17 @@ impl Drop for Applied {
     }
 }
 
+/// The file that [`write_whole`] writes, and that is left when it is killed.
+pub fn beside(path: &Path) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(".new");
+    Some(path.with_file_name(name))
+}
+
 /// Writes a file beside `path` and renames it there, so that a reader finds the old content or the new one, and a
 /// link by that name is replaced rather than followed.
 pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let mut name = path.file_name().context("no file name")?.to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
+    let beside = beside(path).context("no file name")?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
     options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits())?);

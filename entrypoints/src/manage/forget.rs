@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use common::apply::write_whole;
+use common::apply::{beside, write_whole};
 use common::pod::{StageRoot, names_in};
 use common::spec::AppSpec;
 use common::unit::{app_unit, app_units};
@@ -36,7 +36,13 @@ pub(super) fn forget(root: &StageRoot, app: &str, force: bool) -> Result<()> {
     let _change = turn_to_change(root)?;
     let others = others(root, app)?;
     unmount(root, app, &others)?;
-    for file in root.app_files(app).iter().chain(&start_report::files(app)) {
+    let mut files = vec![root.passwd(), root.group()];
+    files.extend(root.app_files(app));
+    // What was being written first: as long as the last file is there, there is something to do.
+    let mut gone: Vec<_> = files.iter().filter_map(|file| beside(file)).collect();
+    gone.extend(root.app_files(app));
+    gone.extend(start_report::files(app));
+    for file in &gone {
         absent(fs::remove_file(file)).with_context(|| format!("remove {}", file.display()))?;
     }
     let credentials = root.credentials(app);

@@ -36,8 +36,8 @@ impl Snapshot {
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
                 let path = entry?.path();
-                // The journal grows, and the lower layers are not the pod's.
-                if path.ends_with("var/log/journal") || path.ends_with("work/work") {
+                // The journal grows; and layers are seen where they are mounted.
+                if path.ends_with("var/log/journal") || path == pod.dir().join("overlay") {
                     continue;
                 }
                 let meta = fs::symlink_metadata(&path)?;
