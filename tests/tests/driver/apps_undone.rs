@@ -161,14 +161,14 @@ fn what_is_killed_is_finished_by_the_next() -> Result<()> {
         pod.app("app/start", "a", &[])?.expect(0)?;
         pod.app("app/rm", "a", &["--force"])?.expect(0)?;
         let before = Snapshot::of(pod)?;
-        for round in 0..24 {
+        for round in 0..16 {
             let name = if round % 2 == 0 { "app/add" } else { "app/rm" };
             if name == "app/rm" {
                 pod.app("app/add", "a", &[])?.expect(0)?;
             }
             let process = Running::start(pod.app_command(name, "a", &[])?, Stdio::null())?;
             // Nothing tells how far it is: it is killed at other moments each time.
-            std::thread::sleep(Duration::from_millis(round * 3));
+            std::thread::sleep(Duration::from_millis(round * 5));
             drop(process);
             if round % 4 < 2 {
                 pod.app("app/add", "a", &[])?.expect(0)?;
