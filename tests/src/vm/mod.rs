@@ -29,7 +29,7 @@ use protocol::{Step, Task};
 
 /// How long a guest may take from its start to its end, and how long one step. Only what hangs gets here: a guest
 /// boots in seconds, but the machine may be a slow one with other things to do.
-const GUEST_LIMIT: Duration = Duration::from_secs(300);
+const GUEST_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a guest is started with.
