@@ -141,6 +141,14 @@ pub fn new_session_keyring() -> io::Result<()> {
     }
 }
 
+/// The signal of a number; `None` when there is no such signal, or it is the C library's own.
+pub fn signal(number: i32) -> Option<rustix::process::Signal> {
+    let known =
+        (1..=31).contains(&number) || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
+    // SAFETY: the kernel has the number for a signal, and the C library does not keep it for itself.
+    known.then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}
+
 /// Loads a compiled system call filter for this process and what it executes (seccomp(2), `SECCOMP_SET_MODE_FILTER`).
 ///
 /// # Errors

@@ -11,6 +11,7 @@
 //! | [`manage`] | in the pod, for the four | asks systemd, takes away what is left of an app |
 //! | [`pid1`] | in the pod, before systemd | lets systemd use the pod's cgroups, sets kernel parameters |
 //! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
+//! | [`health`] | in the pod, time and again | looks whether an app is well |
 //! | [`reaper`] | in the pod, when an app has ended | writes its exit status |
 //! | [`shutdown`] | in the pod, as PID 1 when systemd is done | completes the journal, ends with the pod's exit status |
 //!
@@ -29,6 +30,7 @@ pub mod app_stop;
 mod crossing;
 pub mod enter;
 pub mod gc;
+pub mod health;
 pub mod init;
 mod inside;
 mod journal;

@@ -13,7 +13,7 @@ use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, Parsed, switch, value};
 use common::main_process::MainProcess;
 use common::pod::{SUPERVISOR_READY, StageRoot};
-use common::status::{AppStatus, End, SUCCESS, State};
+use common::status::{AppStatus, End, SUCCESS, State, UNHEALTHY};
 use common::time_span;
 use common::unit::app_unit;
 use common::usage::oom_kills;
@@ -112,9 +112,11 @@ fn note_end(status: &mut AppStatus, app: &str, result: &str) -> Result<()> {
     // systemd takes some signals for a clean end (SIGTERM, SIGINT, SIGHUP, SIGPIPE, and the one that is to stop the app:
     // systemd.service(5), `SuccessExitStatus=`). To a pod it is a failure when nobody asked for the end.
     let killed = result == SUCCESS && code.as_deref() == Some("killed") && !asked_to_stop(app);
+    let unhealthy = result == SUCCESS && status.ended_as_unhealthy;
     status.end(End {
         result: match exit.as_deref() {
             Some("KILL") if out_of_memory(app) => "oom-kill",
+            _ if unhealthy => UNHEALTHY,
             _ if killed => "signal",
             _ => result,
         },

@@ -16,7 +16,7 @@ use crate::{elf, manifest};
 const FOLDERS: &str = "folders.in";
 
 /// All entrypoints there may be. Which of them must be there is for the manifest and the units to say.
-const ENTRYPOINTS: [&str; 15] = [
+const ENTRYPOINTS: [&str; 16] = [
     "init",
     "enter",
     "stop",
@@ -24,6 +24,7 @@ const ENTRYPOINTS: [&str; 15] = [
     "pid1",
     "prepare-app",
     "reaper",
+    "health",
     "shutdown",
     "app-add",
     "app-start",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const IMAGE_BUILD: &str = env!("CARGO_BIN_EXE_image-build");
-const ENTRYPOINTS: [&str; 13] = [
+const ENTRYPOINTS: [&str; 14] = [
     "init",
     "enter",
     "stop",
@@ -17,6 +17,7 @@ const ENTRYPOINTS: [&str; 13] = [
     "pid1",
     "prepare-app",
     "reaper",
+    "health",
     "shutdown",
     "app-add",
     "app-start",

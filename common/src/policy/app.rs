@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::keys::{self, Place};
-use super::{Health, StopSignal, choice, credential, read};
+use super::{Action, Health, StopSignal, choice, credential, read};
 use crate::annotation::DOCKER_STOP_SIGNAL;
 use crate::appc::{Annotation, annotation};
 use crate::time_span;
@@ -77,8 +77,18 @@ impl AppPolicy {
                 text => at_least(Duration::from_millis(1), text).map(Some),
             },
         )?;
+        let restart = restart.transpose()?.unwrap_or_default();
+        let health = Health::read(&value)?;
+        // A container's end by its health is no other end (as in Kubernetes), and what follows an end has one rule.
+        if restart == Restart::No && health.as_ref().is_some_and(|h| h.action == Action::Restart) {
+            bail!(
+                "annotation {}: restart needs {} on-failure or always",
+                keys::HEALTH_ACTION,
+                keys::RESTART
+            );
+        }
         Ok(AppPolicy {
-            restart: restart.transpose()?.unwrap_or_default(),
+            restart,
             restart_delay: span(keys::RESTART_DELAY, SHORTEST_DELAY)?.unwrap_or(RESTART_DELAY),
             // What a docker image says of itself comes after what was said for this project.
             stop_signal: match signal(keys::STOP_SIGNAL)? {
@@ -89,7 +99,7 @@ impl AppPolicy {
                 .unwrap_or(STOP_TIMEOUT),
             start_timeout: start_timeout.unwrap_or(Some(START_TIMEOUT)),
             credentials: credential::files(runtime)?,
-            health: Health::read(&value)?,
+            health,
         })
     }
 }

@@ -53,6 +53,7 @@ fn the_app_wins_over_its_image_key_by_key() {
 #[test]
 fn every_key_is_read() {
     let policy = app(&[
+        ("stage1/restart", "always"),
         ("stage1/restart-delay", "2"),
         ("stage1/start-timeout", "infinity"),
         ("stage1/credential/key", "/etc/key"),

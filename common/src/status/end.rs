@@ -10,6 +10,9 @@ pub const NOT_RUN: i32 = 254;
 /// What systemd makes of an end that is no failure.
 pub const SUCCESS: &str = "success";
 
+/// What is made of an end that would be none, but for the app's health.
+pub const UNHEALTHY: &str = "unhealthy";
+
 /// What systemd tells a unit's `ExecStopPost=` of the end (systemd.exec(5)).
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {

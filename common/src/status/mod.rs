@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::write_whole;
 
-pub use end::{End, NOT_RUN, SUCCESS};
+pub use end::{End, NOT_RUN, SUCCESS, UNHEALTHY};
 pub use report::{IsolatorReport, Outcome};
 
 /// One app's life so far.
@@ -59,6 +59,12 @@ pub struct AppStatus {
     /// How long the last such wait is, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub back_off: Option<u64>,
+    /// How many of its health commands have failed in a row.
+    #[serde(default)]
+    pub failed_checks: u32,
+    /// Whether it was made to end because it was unhealthy: the end is a failure then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_as_unhealthy: bool,
     /// What became of each isolator that it asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub isolators: Vec<IsolatorReport>,
@@ -99,6 +105,24 @@ impl AppStatus {
     /// Notes that the app has just said that it is ready.
     pub fn become_ready(&mut self) {
         self.ready_at = Some(now());
+    }
+
+    /// Notes what a health command has found, `retries` failures in a row being too many. An app that does not run has no
+    /// health.
+    pub fn note_health(&mut self, well: bool, retries: u32) {
+        if !matches!(self.state, State::Running | State::Unhealthy) {
+            return;
+        }
+        self.failed_checks = if well {
+            0
+        } else {
+            self.failed_checks.saturating_add(1)
+        };
+        if well {
+            self.state = State::Running;
+        } else if self.failed_checks >= retries {
+            self.state = State::Unhealthy;
+        }
     }
 
     /// Whether it has ended, well or not.
@@ -203,6 +227,26 @@ mod tests {
         assert_eq!((app.restarts, app.state), (1, State::Running));
         assert_eq!((app.status, app.result, app.restart_at), (None, None, None));
         assert_eq!(app.back_off, Some(1_000_000_000));
+    }
+
+    #[test]
+    fn failures_in_a_row_make_an_app_unhealthy() {
+        let mut app = AppStatus::default();
+        app.note_health(false, 1);
+        assert_eq!((app.state, app.failed_checks), (State::Created, 0));
+        app.start(Vec::new());
+        for (well, state) in [
+            (false, State::Running),
+            (true, State::Running),
+            (false, State::Running),
+            (false, State::Unhealthy),
+            (false, State::Unhealthy),
+            (true, State::Running),
+        ] {
+            app.note_health(well, 2);
+            assert_eq!(app.state, state);
+        }
+        assert_eq!(app.failed_checks, 0);
     }
 
     #[test]

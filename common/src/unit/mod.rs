@@ -97,12 +97,23 @@ pub fn socket_unit(app: &str) -> String {
     format!("app-{app}.socket")
 }
 
+/// The unit that looks whether an app is well, once.
+pub fn health_unit(app: &str) -> String {
+    format!("health-{app}.service")
+}
+
+/// The unit that has [`health_unit`] do so time and again.
+pub fn health_timer(app: &str) -> String {
+    format!("health-{app}.timer")
+}
+
 /// All units that an app may have: its own and those that belong to it.
-pub fn app_units(app: &str) -> [String; 3] {
+pub fn app_units(app: &str) -> [String; 4] {
     [
         app_unit(app),
         socket_unit(app),
-        format!("health-{app}.service"),
+        health_timer(app),
+        health_unit(app),
     ]
 }
 

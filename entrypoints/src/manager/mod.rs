@@ -4,6 +4,7 @@ mod bus;
 mod scope;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bus::{Bus, ObjectPath, Refused, object_path, unreadable, variant};
@@ -18,6 +19,16 @@ const UNLOAD_TRIES: u32 = 20;
 
 /// The pod's systemd.
 pub(crate) struct Manager(Bus);
+
+/// How a service is stopped (org.freedesktop.systemd1(5)).
+pub(crate) struct Stopping {
+    /// Its main process; 0 when there is none.
+    pub(crate) main_pid: u32,
+    /// The signal that asks it to end.
+    pub(crate) signal: i32,
+    /// How long it has then.
+    pub(crate) time: Duration,
+}
 
 /// What signals of [`Manager::kill`] go to (org.freedesktop.systemd1(5), `KillUnit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +125,25 @@ impl Manager {
     }
 
     /// A property of a service that is a number.
+    /// How a service is stopped.
+    pub(crate) fn stopping(&mut self, unit: &str) -> Result<Stopping> {
+        let path = object_path(unit);
+        let mut read = || -> Result<_> {
+            let signal = self.0.property(&path, "Service", "KillSignal")?;
+            let time = self.0.property(&path, "Service", "TimeoutStopUSec")?;
+            let signal = variant(&signal)?.get().map_err(unreadable)?;
+            let time = variant(&time)?.get().map_err(unreadable)?;
+            Ok((signal, Duration::from_micros(time)))
+        };
+        let (signal, time) =
+            read().with_context(|| format!("ask systemd how {unit} is stopped"))?;
+        Ok(Stopping {
+            main_pid: self.number(unit, "MainPID")?,
+            signal,
+            time,
+        })
+    }
+
     fn number(&mut self, unit: &str, name: &str) -> Result<u32> {
         let answer = self.0.property(&object_path(unit), "Service", name);
         let answer = answer.with_context(|| format!("ask systemd for {name} of {unit}"))?;

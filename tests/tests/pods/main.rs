@@ -27,6 +27,7 @@ mod enter_terminal;
 mod environment;
 mod exit;
 mod filesystem;
+mod health;
 mod hooks;
 mod hostile;
 mod identity;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         environment::cases(),
         exit::cases(),
         filesystem::cases(),
+        health::cases(),
         hooks::cases(),
         hostile::cases(),
         identity::cases(),

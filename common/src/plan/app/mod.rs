@@ -1,6 +1,7 @@
 //! The units and files of one app.
 
 mod devices;
+mod health;
 mod isolation;
 mod readiness;
 mod sockets;
@@ -14,8 +15,9 @@ use crate::env::Environment;
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::pod::StageRoot;
+use crate::policy::keys;
 use crate::spec::{AppSpec, credentials_directory};
-use crate::unit::LINE_MAX;
+use crate::unit::{LINE_MAX, Unit};
 use crate::volume::Volumes;
 use streams::Stream;
 
@@ -38,11 +40,7 @@ pub(super) fn plan(
     let mut directives = isolation.directives;
     directives.extend(devices::directives(inputs.pod, volumes, &mounts));
     let unit = unit::unit(inputs, app, &streams, &directives, sockets);
-    if let Some(key) = unit.too_long() {
-        bail!(
-            "{key}= of its unit would be longer than the {LINE_MAX} bytes that systemd reads: shorten app.exec"
-        );
-    }
+    check_length(&unit, "app.exec")?;
     let spec = AppSpec {
         confinement: isolation.confinement,
         isolators: isolation.reports,
@@ -78,19 +76,34 @@ pub(super) fn plan(
         let unit = sockets::unit(name, own);
         steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
     }
+    if let Some(health) = &app.policy.health {
+        for unit in health::units(inputs, app, health, &directives) {
+            check_length(&unit, keys::HEALTH_EXEC)?;
+            steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
+        }
+    }
     let credentials = app.credentials.0.iter();
     steps.extend(credentials.map(|(credential, content)| {
         Step::secret_file(root.credential(name, credential), content.clone())
     }));
-    let mut warnings = isolation.warnings;
-    warnings.extend(not_done(app));
     Ok(AppPlan {
         unit: unit.name().to_owned(),
         steps,
-        warnings,
+        warnings: isolation.warnings,
         terminal,
         capabilities: isolation.capabilities,
     })
+}
+
+/// Refuses a unit that systemd would not read whole.
+fn check_length(unit: &Unit, field: &str) -> Result<()> {
+    if let Some(key) = unit.too_long() {
+        let name = unit.name();
+        bail!(
+            "{key}= of {name} would be longer than the {LINE_MAX} bytes that systemd reads: shorten {field}"
+        );
+    }
+    Ok(())
 }
 
 fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment {
@@ -104,19 +117,4 @@ fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment
         environment.set("CREDENTIALS_DIRECTORY", &dir);
     }
     environment
-}
-
-/// What the app asks for and does not get.
-fn not_done(app: &PodApp) -> Vec<String> {
-    let name = app.name();
-    let annotations = app.runtime.annotations.iter().chain(&app.image.annotations);
-    let own =
-        annotations.filter(|annotation| annotation.name.as_str().starts_with("stage1/health-"));
-    let own = own.map(|annotation| {
-        format!(
-            "app {name}: annotation {} has no effect yet",
-            annotation.name
-        )
-    });
-    own.collect()
 }

@@ -7,7 +7,7 @@ use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
 use crate::policy::{ExitPolicy, Restart, StopSignal};
 use crate::time_span;
-use crate::unit::{Unit, app_unit, escape, socket_unit};
+use crate::unit::{Unit, app_unit, escape, health_timer, socket_unit};
 
 /// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.
 pub(super) fn unit(
@@ -41,6 +41,10 @@ pub(super) fn unit(
         .set_some("After", keeps_pod)
         // Wanted and not required: when one cannot be opened, the app's own program says why, and the app has failed.
         .set_some("Wants", sockets.get(name).map(|_| socket_unit(name)))
+        .set_some(
+            "Wants",
+            app.policy.health.as_ref().map(|_| health_timer(name)),
+        )
         // All of them: an app finds the others listening already.
         .set_some("After", after(sockets))
         .set("Conflicts", "stopped.target")
@@ -63,15 +67,12 @@ pub(super) fn unit(
         .set("SyslogIdentifier", name)
         // A line that begins with "<3>" is text of the app.
         .set("SyslogLevelPrefix", "no")
-        .set(
-            "LogExtraFields",
-            format!("STAGE1_POD_UUID={} STAGE1_APP={name}", inputs.uuid),
-        );
+        .set("LogExtraFields", log_fields(inputs, name));
     let unit = commands(with(unit, &readiness::directives(app)), app);
     with(stop(unit, app), directives)
 }
 
-fn with(unit: Unit, directives: &[Directive]) -> Unit {
+pub(super) fn with(unit: Unit, directives: &[Directive]) -> Unit {
     directives
         .iter()
         .fold(unit, |unit, (key, value)| unit.set(key, value.as_str()))
@@ -125,6 +126,11 @@ fn stop(unit: Unit, app: &PodApp) -> Unit {
             (!signal.is_clean_to_systemd()).then(|| signal.name()),
         )
         .set("TimeoutStopSec", time_span::format(app.policy.stop_timeout))
+}
+
+/// The fields of each entry of the journal that is of an app.
+pub(super) fn log_fields(inputs: &Inputs<'_>, app: &str) -> String {
+    format!("STAGE1_POD_UUID={} STAGE1_APP={app}", inputs.uuid)
 }
 
 /// The units of the sockets of all apps.
