@@ -5,6 +5,7 @@
 
 mod apps;
 mod curve;
+mod enter;
 mod profile;
 mod report;
 mod runtimes;
@@ -40,10 +41,14 @@ enum Command {
     },
     /// Measure how long it takes to stop a pod.
     Stop(Options),
+    /// Measure how long a command in a running app takes.
+    Enter(Options),
     /// Write the time to a file.
     Stamp { path: PathBuf },
     /// The same, and stay.
     Hang { path: PathBuf },
+    /// End at once.
+    Nothing,
 }
 
 #[derive(Args)]
@@ -93,6 +98,8 @@ fn main() -> ExitCode {
             many,
             plot,
         } => apps::measure(&options, many, plot.as_deref()).and_then(|text| print(&text)),
+        Command::Enter(options) => enter::measure(&options).and_then(|text| print(&text)),
+        Command::Nothing => Ok(()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -120,7 +120,7 @@ impl Runtime {
                 .args(["image", "import"])
                 .arg(&setting.archive),
         )?;
-        write_bundle(setting)?;
+        write_bundle(setting, &["/bench", "stamp", "/out/stamp"], Value::Null)?;
         let conf = setting.path("containers.conf");
         fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))?;
         let full = match profile {
@@ -212,7 +212,7 @@ pub(crate) fn stage0(setting: &Setting) -> Command {
     command
 }
 
-fn crun(setting: &Setting) -> Command {
+pub(crate) fn crun(setting: &Setting) -> Command {
     let mut command = Command::new("crun");
     command.arg("--cgroup-manager=cgroupfs");
     command.arg("--root").arg(setting.path("crun/state"));
@@ -228,17 +228,22 @@ pub(crate) fn podman(setting: &Setting) -> Command {
     command
 }
 
-/// crun's own default bundle, with our root, our program and the volume.
-fn write_bundle(setting: &Setting) -> Result<()> {
+/// crun's own default bundle, with our root, our program, these limits and the volume.
+pub(crate) fn write_bundle(setting: &Setting, args: &[&str], resources: Value) -> Result<()> {
     let bundle = setting.path("crun");
-    output(crun(setting).arg("spec").arg("--bundle").arg(&bundle))?;
     let path = bundle.join("config.json");
+    // crun replaces none; there is none the first time.
+    let _ = fs::remove_file(&path);
+    output(crun(setting).arg("spec").arg("--bundle").arg(&bundle))?;
     let text =
         fs::read_to_string(&path).with_context(|| format!("read crun's {}", path.display()))?;
     let mut config: Value =
         serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
     config["process"]["terminal"] = json!(false);
-    config["process"]["args"] = json!(["/bench", "stamp", "/out/stamp"]);
+    config["process"]["args"] = json!(args);
+    if !resources.is_null() {
+        config["linux"]["resources"] = resources;
+    }
     config["root"] = json!({ "path": setting.rootfs, "readonly": false });
     config["mounts"]
         .as_array_mut()
