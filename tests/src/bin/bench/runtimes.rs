@@ -86,14 +86,16 @@ impl Setting {
 }
 
 impl Drop for Setting {
-    /// podman keeps a cgroup for its monitors in every hierarchy. Removal fails where somebody uses it, or has none.
+    /// podman keeps a cgroup for its monitors and one for each pod in every hierarchy. Removal fails where somebody uses it, or has none.
     fn drop(&mut self) {
         let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
             return;
         };
         for hierarchy in hierarchies.flatten() {
             let parent = hierarchy.path().join("libpod_parent");
-            let _ = fs::remove_dir(parent.join("conmon"));
+            for of_pod in fs::read_dir(&parent).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(of_pod.path());
+            }
             let _ = fs::remove_dir(parent);
         }
     }
