@@ -87,7 +87,7 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
             .text("look", LOOK)
             .text("enter", ENTER)
             .start("pod", command)
-            .step("up", "timeout 20 /payload/probe wait-file /shared/up")
+            .step("up", "timeout 100 /payload/probe wait-file /shared/up")
             .step("look", "sh /payload/look")
             .step("enter", "sh /payload/enter")
             .step("go", "touch /shared/go")
