@@ -77,8 +77,14 @@ fn wait_started(driver: &Driver, name: &str) -> Result<()> {
     fs::remove_file(&file).context("start again")
 }
 
-/// Mounts that a process sees.
-pub(crate) fn mounts(process: &str) -> Result<Vec<String>> {
+/// The pod's mounts that this thread sees, and all that the pod sees. Other tests' mounts come and go at the same time.
+pub(crate) fn mounts(pod: &Pod) -> Result<(Vec<String>, Vec<String>)> {
+    let mut outside = mounts_seen_by("thread-self")?;
+    outside.retain(|line| line.contains(&pod.uuid));
+    Ok((outside, mounts_seen_by(&pod.pid1()?.to_string())?))
+}
+
+fn mounts_seen_by(process: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(Path::new("/proc").join(process).join("mountinfo"))?;
     // From the fourth column on: without the ids, which are others each time.
     let line = |line: &str| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned();
@@ -95,8 +101,7 @@ fn come_and_go_where_mounts_are_private() -> Result<()> {
 
 fn come_and_go(driver: &Driver, pod: &Pod) -> Result<()> {
     let data = driver.path("data-volume/lines");
-    let pid1 = pod.pid1()?.to_string();
-    let before = (mounts("thread-self")?, mounts(&pid1)?);
+    let before = mounts(pod)?;
     pod.add_app(server("other"), &[])?.expect(0)?;
     for round in 1..=3_usize {
         pod.add_app(server("a"), &[])?.expect(0)?;
@@ -123,8 +128,7 @@ fn come_and_go(driver: &Driver, pod: &Pod) -> Result<()> {
     pod.app("app/stop", "other", &["--force"])?.expect(0)?;
     assert_eq!(pod.statuses()?["other"], 137);
     pod.remove_app("other")?;
-    assert_eq!(mounts("thread-self")?, before.0, "mounts of the host");
-    assert_eq!(mounts(&pid1)?, before.1, "mounts of the pod");
+    assert_eq!(mounts(pod)?, before, "mounts outside and inside");
     for folder in [
         "rkt/env",
         "rkt/spec",

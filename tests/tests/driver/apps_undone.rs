@@ -24,8 +24,7 @@ tests::cases!("apps_undone":
 #[derive(Debug, PartialEq, Eq)]
 struct Snapshot {
     files: BTreeMap<PathBuf, (u32, Vec<u8>)>,
-    outside: Vec<String>,
-    inside: Vec<String>,
+    mounts: (Vec<String>, Vec<String>),
     cgroups: Vec<PathBuf>,
 }
 
@@ -65,12 +64,7 @@ impl Snapshot {
         }
         Ok(Snapshot {
             files,
-            // Those of the pod: other tests run at the same time.
-            outside: mounts("thread-self")?
-                .into_iter()
-                .filter(|line| line.contains(&pod.uuid))
-                .collect(),
-            inside: mounts(&pod.pid1()?.to_string())?,
+            mounts: mounts(pod)?,
             cgroups,
         })
     }
@@ -83,8 +77,7 @@ impl Snapshot {
             .filter(|path| self.files.get(*path) != now.files.get(*path))
             .collect();
         ensure!(changed.is_empty(), "changed: {changed:?}");
-        assert_eq!(self.outside, now.outside, "mounts of the host");
-        assert_eq!(self.inside, now.inside, "mounts of the pod");
+        assert_eq!(self.mounts, now.mounts, "mounts outside and inside");
         assert_eq!(self.cgroups, now.cgroups, "cgroups");
         Ok(())
     }
