@@ -84,6 +84,7 @@ fn start_stopped(command: &Command) -> Result<Pid> {
     if let Some(dir) = command.get_current_dir() {
         shell.current_dir(dir);
     }
+    shell.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
     shell
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::driver::{AppSpec, Pod};
-use tests::process::Running;
+use tests::process::killed_at;
 
 use crate::apps::{app, mounts, sandbox, with_sandbox};
 
@@ -154,24 +152,35 @@ fn what_is_killed_is_finished_by_the_next() -> Result<()> {
         pod.app("app/start", "a", &[])?.expect(0)?;
         pod.app("app/rm", "a", &["--force"])?.expect(0)?;
         let before = Snapshot::of(pod)?;
-        for round in 0..16 {
-            let name = if round % 2 == 0 { "app/add" } else { "app/rm" };
-            if name == "app/rm" {
-                pod.app("app/add", "a", &[])?.expect(0)?;
+        for name in ["app/add", "app/rm"] {
+            let mut point = 0;
+            loop {
+                let context = || format!("{name}, killed at change {point}");
+                if name == "app/rm" {
+                    pod.app("app/add", "a", &[])?.expect(0)?;
+                }
+                let killed = killed_at(&pod.app_command(name, "a", &[])?, point)?;
+                if point % 4 < 2 {
+                    pod.app("app/add", "a", &[])?
+                        .expect(0)
+                        .with_context(context)?;
+                    pod.app("app/start", "a", &[])?
+                        .expect(0)
+                        .with_context(context)?;
+                    pod.app("app/stop", "a", &[])?
+                        .expect(0)
+                        .with_context(context)?;
+                }
+                pod.app("app/rm", "a", &[])?
+                    .expect(0)
+                    .with_context(context)?;
+                before.expect_in(pod).with_context(context)?;
+                if !killed {
+                    break;
+                }
+                point += 1;
             }
-            let process = Running::start(pod.app_command(name, "a", &[])?, Stdio::null())?;
-            // Nothing tells how far it is: it is killed at other moments each time.
-            std::thread::sleep(Duration::from_millis(round * 5));
-            drop(process);
-            if round % 4 < 2 {
-                pod.app("app/add", "a", &[])?.expect(0)?;
-                pod.app("app/start", "a", &[])?.expect(0)?;
-                pod.app("app/stop", "a", &[])?.expect(0)?;
-            }
-            pod.app("app/rm", "a", &[])?.expect(0)?;
-            before
-                .expect_in(pod)
-                .with_context(|| format!("{name}, killed in round {round}"))?;
+            ensure!(point > 0, "{name} makes no change that is known");
         }
         // As stage0 left it.
         fs::write(pod.root().join("rkt/env/a"), "")?;
