@@ -1,6 +1,7 @@
 //! What the entrypoints that change a running pod have in common (contract.md, "Crossing entrypoints"): they start on
 //! the host, in the pod directory, and reach into the pod by the program that the environment names.
 
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -87,13 +88,19 @@ impl Crossing {
             .args(["--", MANAGE])
             .args(words)
             .arg(self.app.as_str())
-            .stdin(Stdio::null());
-        let output = command
-            .output()
-            .with_context(|| format!("{ENTER}: execute {}", self.enter))?;
-        let told = String::from_utf8_lossy(&output.stderr);
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let failed = || format!("{ENTER}: execute {}", self.enter);
+        let mut child = command.spawn().with_context(failed)?;
+        let mut told = Vec::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_end(&mut told).with_context(failed)?;
+        }
+        let status = child.wait().with_context(failed)?;
+        let told = String::from_utf8_lossy(&told);
         let told = told.trim_end();
-        if !output.status.success() {
+        if !status.success() {
             bail!("{}", told.strip_prefix("manage: ").unwrap_or(told));
         }
         if !told.is_empty() {

@@ -1,8 +1,8 @@
 //! Changes the apps of a running pod (contract.md, "What adding an app does in stage0", "Locking").
 //!
 //! A change holds `pod.lck`, and begins by completing what a killed one has left. That shows in the files that stage0
-//! keeps of each app: an app that is being added has the marker [`ADDING`] there, and one that is being removed the marker
-//! [`REMOVING`]; files of an app that the manifest does not name are those of an addition that came not far. So whoever is
+//! keeps of each app: an app that is being added has the marker `adding` there, and one that is being removed the marker
+//! `removing`; files of an app that the manifest does not name are those of an addition that came not far. So whoever is
 //! killed at any point leaves a pod in which the next command works.
 //!
 //! Starts and stops take no lock, as the contract has it.
