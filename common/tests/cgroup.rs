@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::cgroup::{Hierarchies, Hierarchy};
 use rustix::fs::{Access, access};
@@ -184,8 +185,11 @@ fn processes_anywhere_below_are_found_once() {
     assert_eq!(processes(), [3, 7, 12]);
 }
 
-/// The kernel's hierarchies, when this process may change them all; else says why not.
-fn real() -> Option<Hierarchies> {
+/// The kernel's hierarchies, when this process may change them all; else says why not. A test that has them is the only
+/// one: this process itself is moved.
+fn real() -> Option<(Hierarchies, MutexGuard<'static, ()>)> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let real = Hierarchies::read(Path::new("/proc")).unwrap();
     let root = rustix::process::geteuid().is_root();
     let writable = real
@@ -198,7 +202,7 @@ fn real() -> Option<Hierarchies> {
         );
         return None;
     }
-    Some(real)
+    Some((real, turn))
 }
 
 fn own_cgroups() -> Vec<String> {
@@ -208,7 +212,7 @@ fn own_cgroups() -> Vec<String> {
 
 #[test]
 fn processes_are_moved_counted_and_killed() {
-    let Some(real) = real() else {
+    let Some((real, _turn)) = real() else {
         return;
     };
     let path = PathBuf::from(format!("/cgroup-test-{}", std::process::id()));
@@ -244,7 +248,7 @@ fn processes_are_moved_counted_and_killed() {
 /// A process that starts its successor and ends, again and again: it is never there for long under one pid.
 #[test]
 fn who_runs_away_is_killed() {
-    let Some(real) = real() else {
+    let Some((real, _turn)) = real() else {
         return;
     };
     let v1 = real.0.iter().filter(|h| !h.is_unified()).cloned();
