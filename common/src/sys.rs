@@ -75,6 +75,15 @@ pub fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Has errors and panics of this program come without a backtrace, whatever the caller's environment says. The first
+/// thing that a `main` does.
+pub fn without_backtraces() {
+    for name in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"] {
+        // SAFETY: no other thread is there yet that could read the environment.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
 /// Marks every descriptor from 3 on close-on-exec (close_range(2)).
 pub fn close_on_exec_from_3() -> io::Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing and touches no memory.

@@ -50,6 +50,8 @@ pub const FAILURE: u8 = 254;
 
 /// What every program's `main` does: run, and explain a failure in one line.
 pub fn main(name: &str, run: fn(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    // They could not be made: build.rs leaves the tables for it out of the programs.
+    common::sys::without_backtraces();
     match run(std::env::args_os().skip(1).collect()) {
         Ok(code) => code,
         Err(err) => {
