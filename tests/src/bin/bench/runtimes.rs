@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::mount::{UnmountFlags, unmount};
 use serde_json::{Value, json};
 
 use crate::Options;
@@ -86,8 +87,10 @@ impl Setting {
 }
 
 impl Drop for Setting {
-    /// podman keeps a cgroup for its monitors and one for each pod in every hierarchy. Removal fails where somebody uses it, or has none.
+    /// podman keeps its store mounted, and a cgroup for its monitors and one for each pod in every hierarchy. Removal fails
+    /// where somebody uses it, or has none.
     fn drop(&mut self) {
+        let _ = unmount(self.path("podman/root/overlay"), UnmountFlags::DETACH);
         let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
             return;
         };
