@@ -145,6 +145,25 @@ impl Seen {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
+    /// Fails unless the other has the same environment, identity, working directory and confinement.
+    pub fn expect_like(&self, other: &Self) {
+        assert_eq!(self.env, other.env);
+        assert_eq!(
+            (&self.uids, &self.gids, &self.cwd),
+            (&other.uids, &other.gids, &other.cwd)
+        );
+        for field in [
+            "CapEff",
+            "CapPrm",
+            "CapBnd",
+            "CapInh",
+            "NoNewPrivs",
+            "Seccomp_filters",
+        ] {
+            assert_eq!(self.status[field], other.status[field], "{field}");
+        }
+    }
+
     /// What `--VERB PATH` gave.
     pub fn look(&self, verb: &str, path: &str) -> Result<&Outcome> {
         self.looks

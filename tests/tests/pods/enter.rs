@@ -154,6 +154,7 @@ fn wait_for_running(fixture: &Fixture) -> Result<String> {
             }
         }
         ensure!(std::time::Instant::now() < end, "no pod runs");
+        // Nothing tells of a pod that goes from one place to the next and then gets its first process.
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }

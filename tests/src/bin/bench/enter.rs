@@ -150,6 +150,7 @@ impl<'a> Running<'a> {
                 "the pod does not start: {}",
                 setting.logged()
             );
+            // Not measured yet; what is tried again is all that tells.
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(running)
