@@ -1,6 +1,7 @@
 //! States follow from where a pod directory is and from its lock, whoever made it.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
@@ -14,16 +15,18 @@ tests::cases!("states":
     many_pods_at_once,
 );
 
-const UUID: &str = "0d7ff2b6-8f0c-4e51-9f0c-6a1a2c3d4e5f";
-
-/// Makes a pod directory as a stage0 leaves it that died early.
-fn pod_dir(fixture: &Fixture, place: &str) -> Result<File> {
-    let dir = fixture.data().join("pods").join(place).join(UUID);
-    fs::create_dir_all(&dir)?;
-    File::open(&dir).context("open the pod directory")
+/// Makes a pod directory as a stage0 leaves it that died early, and opens it.
+///
+/// No two tests have a UUID in common: what is left of a pod is found, and killed, by its UUID.
+fn pod_dir(fixture: &Fixture, place: &str, uuid: &str) -> Result<(PathBuf, File)> {
+    let path = fixture.data().join("pods").join(place).join(uuid);
+    fs::create_dir_all(&path)?;
+    let dir = File::open(&path).context("open the pod directory")?;
+    Ok((path, dir))
 }
 
 fn follow_from_place_and_lock() -> Result<()> {
+    const UUID: &str = "0d7ff2b6-8f0c-4e51-9f0c-6a1a2c3d4e5f";
     with(|fixture| {
         // The data directory comes to be.
         fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
@@ -35,7 +38,7 @@ fn follow_from_place_and_lock() -> Result<()> {
             ("exited-garbage", false, "exited"),
             ("garbage", true, "deleting"),
         ] {
-            let dir = pod_dir(fixture, place)?;
+            let (path, dir) = pod_dir(fixture, place, UUID)?;
             if locked {
                 flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
             }
@@ -50,22 +53,23 @@ fn follow_from_place_and_lock() -> Result<()> {
                 .find(|line| line.contains(&UUID[..8]))
                 .with_context(|| format!("not in {list}"))?;
             ensure!(line.contains(state), "{line}");
-            fs::remove_dir(fixture.data().join("pods").join(place).join(UUID))?;
+            fs::remove_dir(path)?;
         }
         Ok(())
     })
 }
 
 fn gc_takes_what_nobody_works_on() -> Result<()> {
+    const UUID: &str = "3c1b7e90-52a4-4d0e-8b7f-90d1f2a6c7b8";
     with(|fixture| {
         fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
         for place in ["embryo", "prepare", "exited-garbage", "garbage"] {
-            let dir = pod_dir(fixture, place)?;
-            let path = fixture.data().join("pods").join(place).join(UUID);
+            let (path, dir) = pod_dir(fixture, place, UUID)?;
             flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
             fixture.text(["gc", "--grace-period=0s"])?;
             ensure!(path.exists(), "{place}: taken while somebody works on it");
-            drop(dir);
+            // Not only closed: a child that another test is forking may have a copy.
+            flock(&dir, FlockOperation::Unlock)?;
             fixture.text(["gc", "--grace-period=0s"])?;
             ensure!(!path.exists(), "{place}: left behind");
         }
