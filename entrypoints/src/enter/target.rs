@@ -21,7 +21,7 @@ use crate::supervisor::{self, LOOK_AGAIN};
 const PREPARE_APP: &str = "/prepare-app";
 
 /// How long an app may take to start before it is entered as one that does not run.
-const START_TIME: Duration = Duration::from_secs(10);
+const START_TIME: Duration = Duration::from_secs(30);
 
 /// What is entered.
 pub(super) enum Target {
