@@ -32,6 +32,7 @@ pub mod options;
 pub mod plan;
 pub mod pod;
 pub mod policy;
+pub mod record;
 pub mod root;
 pub mod spec;
 pub mod status;

@@ -5,6 +5,8 @@
     reason = "the fence: every unsafe block of the library stands here"
 )]
 
+pub mod scheduling;
+
 use std::ffi::{CString, NulError, c_char};
 use std::io;
 use std::mem::ManuallyDrop;

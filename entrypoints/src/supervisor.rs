@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
 use common::pod::{PodDir, machine_name};
-use common::root::Root;
+use common::record;
 use procfs::process::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -23,7 +23,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// The pid in the file may be somebody else's by now: a process counts only when its command line names the pod, and
 /// it is held by descriptor before that is looked at.
 pub(crate) fn of_pod(dir: &PodDir, uuid: &Uuid) -> Result<Option<OwnedFd>> {
-    let named = match (pid_file(dir, &dir.ppid())?, pid_file(dir, &dir.pid())?) {
+    let named = match (pid_file(&dir.ppid())?, pid_file(&dir.pid())?) {
         (None, Some(init)) => parent(init),
         (supervisor, _) => supervisor,
     };
@@ -50,7 +50,8 @@ fn parent(pid: Pid) -> Option<Pid> {
 /// When what the file names is not a cgroup of this pod: nothing else may be killed or removed.
 pub(crate) fn cgroup(dir: &PodDir, uuid: &Uuid) -> Result<Option<PathBuf>> {
     let file = dir.subcgroup();
-    let Some(content) = record(dir, &file)? else {
+    let content = record::read(&file).with_context(|| format!("read {}", file.display()))?;
+    let Some(content) = content else {
         return Ok(None);
     };
     let path = PathBuf::from(content.trim_end());
@@ -100,8 +101,9 @@ fn takes_halt_signal(pid: i32) -> bool {
 }
 
 /// Reads a file that holds a pid; `None` when it is not there.
-fn pid_file(dir: &PodDir, path: &Path) -> Result<Option<Pid>> {
-    let Some(content) = record(dir, path)? else {
+fn pid_file(path: &Path) -> Result<Option<Pid>> {
+    let content = record::read(path).with_context(|| format!("read {}", path.display()))?;
+    let Some(content) = content else {
         return Ok(None);
     };
     let pid = content
@@ -112,17 +114,6 @@ fn pid_file(dir: &PodDir, path: &Path) -> Result<Option<Pid>> {
         .and_then(Pid::from_raw);
     pid.map(Some)
         .with_context(|| format!("{}: {content:?} is not a pid", path.display()))
-}
-
-/// A file of the pod directory; `None` when it is not there. Whatever has become of it meanwhile: no link leads out of the
-/// directory, and a fifo is an error and not waited for.
-fn record(dir: &PodDir, path: &Path) -> Result<Option<String>> {
-    let read = || {
-        let name = path.file_name().unwrap_or_default();
-        let content = Root::open(dir.path())?.read(Path::new(name))?;
-        std::io::Result::Ok(content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    };
-    read().with_context(|| format!("read {}", path.display()))
 }
 
 /// A descriptor of a process; `None` when there is none.

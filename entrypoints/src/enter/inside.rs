@@ -10,9 +10,11 @@ use common::confine::Confinement;
 use common::env::{DEFAULT_PATH, Environment};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::process::Pid;
 
 use super::app::App;
 use super::pod::Pod;
+use super::scheduling::Scheduling;
 use super::target::{Running, Target};
 use super::{stopped, terminal};
 use crate::prepare_app::execute::{self, Failure};
@@ -70,18 +72,22 @@ impl Inside<'_> {
         }))
     }
 
-    /// Goes where PID 1 of the pod is.
+    /// Goes where PID 1 of the pod is, and takes over what the apps, which it starts, have from it.
     fn join_pod(&self) -> Result<()> {
         let cgroups = self.pod.cgroups(1)?;
+        let scheduling = Scheduling::of(Pid::INIT, &self.pod.process(1)?);
         cgroups.join().context("join the pod's cgroups")?;
+        let scheduling = scheduling.context("look at PID 1 of the pod")?;
+        scheduling.take()?;
         join(&self.pod.init).context("join the pod's namespaces")
     }
 
     /// Goes where the app's main process is, and takes over what a child of it would inherit. What is done by paths of
     /// the host comes first: the app's own `/proc` and `/sys` may be anything.
     fn join_app(&self, running: &Running) -> Result<()> {
-        let main = running.open()?;
+        let (main, scheduling) = running.open()?;
         running.cgroups.join().context("join the app's cgroups")?;
+        scheduling.take()?;
         running.likeness.take()?;
         if let Some(app) = self.app {
             let confinement = labelled(&app.spec.confinement, running.likeness.label());

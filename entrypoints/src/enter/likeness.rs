@@ -6,9 +6,7 @@ use anyhow::{Context, Result, bail};
 use procfs::process::{Limit, LimitValue, Process};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{
-    Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
-};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::manager::{Manager, Value};
 
@@ -43,7 +41,6 @@ pub(super) struct Likeness {
     /// Files of `/proc/PID` whose content can be written to that of another process.
     files: Vec<(&'static str, String)>,
     umask: u32,
-    nice: i32,
     /// The label that a security module has on it.
     label: Option<String>,
 }
@@ -57,12 +54,10 @@ impl Likeness {
         };
         let files = [OOM_SCORE_ADJ, COREDUMP_FILTER].into_iter();
         let status = process.status().context("read its status")?;
-        let nice = process.stat().context("read its stat")?.nice;
         Ok(Likeness {
             limits: limits(process).context("read its limits")?,
             files: files.filter_map(|name| Some((name, file(name)?))).collect(),
             umask: status.umask.context("the kernel does not tell its umask")?,
-            nice: i32::try_from(nice).context("its priority")?,
             label: file("attr/current").filter(|label| !label.trim().is_empty()),
         })
     }
@@ -83,15 +78,14 @@ impl Likeness {
             limits.push((resource, Rlimit { current, maximum }));
         }
         let umask = u32::try_from(number("UMask")?).context("UMask")?;
-        let mut signed = |name: &str| match manager.get(unit, "Service", name)? {
-            Value::Signed(number) => Ok(number),
-            other => bail!("{name} of {unit}: {other:?} is not a number"),
+        let score = match manager.get(unit, "Service", "OOMScoreAdjust")? {
+            Value::Signed(score) => score.to_string(),
+            other => bail!("OOMScoreAdjust of {unit}: {other:?} is not a number"),
         };
         Ok(Likeness {
             limits,
-            files: vec![(OOM_SCORE_ADJ, signed("OOMScoreAdjust")?.to_string())],
+            files: vec![(OOM_SCORE_ADJ, score)],
             umask,
-            nice: signed("Nice")?,
             label: None,
         })
     }
@@ -110,10 +104,6 @@ impl Likeness {
                 fs::write(&path, value(name, content))
                     .with_context(|| format!("write {content} to {path}"))?;
             }
-        }
-        if getpriority_process(None).context("read the priority")? != self.nice {
-            setpriority_process(None, self.nice)
-                .with_context(|| format!("set the priority {}", self.nice))?;
         }
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         Ok(())

@@ -12,6 +12,7 @@ mod inside;
 mod likeness;
 mod pod;
 mod relay;
+mod scheduling;
 mod sealed;
 mod stopped;
 mod target;

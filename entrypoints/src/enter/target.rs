@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::app::App;
 use super::likeness::Likeness;
 use super::pod::Pod;
+use super::scheduling::Scheduling;
 use crate::supervisor::{self, LOOK_AGAIN};
 
 /// The program that becomes each app, in the pod's root.
@@ -125,15 +126,16 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 impl Running {
-    /// Holds the process by a descriptor that its namespaces can be joined by. Only for a process in the pod's PID
-    /// namespace.
-    pub(super) fn open(&self) -> Result<OwnedFd> {
+    /// Holds the process by a descriptor that its namespaces can be joined by, and finds when and where a child of it
+    /// would run. Only for a process in the pod's PID namespace.
+    pub(super) fn open(&self) -> Result<(OwnedFd, Scheduling)> {
         let pid = Pid::from_raw(self.main.pid).context("the app's main process has no pid")?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("open the app's main process")?;
+        let scheduling = Scheduling::of(pid, &self.process);
         // It is there still, so nobody else has its number.
         if !self.main.is(&self.process) {
             bail!("the app has ended");
         }
-        Ok(pidfd)
+        Ok((pidfd, scheduling.context("look at the app's main process")?))
     }
 }

@@ -12,6 +12,7 @@ use common::usage::Usage;
 use serde_json::{Map, Value};
 
 use super::change::ADDING;
+use super::process;
 use super::report::written_root;
 use super::run::read_manifest;
 use super::state::{Seen, State};
@@ -63,7 +64,7 @@ pub fn lives(seen: &Seen, proc: &Path) -> Result<Vec<AppLife>> {
     let manifest = read_manifest(&dir)?;
     let root = written_root(&dir);
     let runs = seen.state == State::Running;
-    let cgroup = fs::read_to_string(dir.subcgroup()).ok().filter(|_| runs);
+    let cgroup = process::cgroup(&dir).filter(|_| runs);
     let added = |name: &str| !dir.app_info(name).join(ADDING).exists();
     let apps = manifest.apps.into_iter();
     Ok(apps
@@ -71,9 +72,7 @@ pub fn lives(seen: &Seen, proc: &Path) -> Result<Vec<AppLife>> {
         .map(|app| {
             let name = app.name.as_str();
             let status = root.as_ref().and_then(|root| read_status(root, name));
-            let usage = cgroup
-                .as_ref()
-                .map(|pod| Usage::of_app(Path::new(pod), name, proc));
+            let usage = cgroup.as_ref().map(|pod| Usage::of_app(pod, name, proc));
             AppLife {
                 state: state(status.as_ref(), runs),
                 created: created(&dir, name),

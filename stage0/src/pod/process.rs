@@ -1,27 +1,30 @@
 //! The processes of a running pod.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use common::cgroup::Hierarchies;
 use common::pod::PodDir;
+use common::record;
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The processes in the pod's cgroup. A pod whose start never came so far has none.
 pub fn of_pod(pod: &PodDir, proc: &Path) -> BTreeSet<i32> {
-    let Ok(cgroup) = fs::read_to_string(pod.subcgroup()) else {
+    let Some(cgroup) = cgroup(pod) else {
         return BTreeSet::new();
     };
-    // The root cgroup cannot be a pod's: everything lives below it.
-    if cgroup.trim_matches('/').is_empty() {
-        return BTreeSet::new();
-    }
     Hierarchies::read(proc)
-        .map(|hierarchies| hierarchies.processes(Path::new(&cgroup)))
+        .map(|hierarchies| hierarchies.processes(&cgroup))
         .unwrap_or_default()
+}
+
+/// The pod's cgroup, as its file says; `None` when it says none that can be a pod's: the root cgroup has everybody's.
+pub fn cgroup(pod: &PodDir) -> Option<PathBuf> {
+    let path = PathBuf::from(record::read(&pod.subcgroup()).ok()??.trim_end());
+    let plain = path.components().all(|part| part != Component::ParentDir);
+    (path.is_absolute() && plain && path.file_name().is_some()).then_some(path)
 }
 
 /// The pid of a running pod's PID 1. `None` while it starts.
@@ -66,7 +69,7 @@ fn process(pid: i32, proc: &Path) -> Result<Process> {
 }
 
 fn read_pid(file: &Path) -> Option<i32> {
-    let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    let pid = record::read(file).ok()??.trim().parse().ok()?;
     (pid > 0).then_some(pid)
 }
 
@@ -82,6 +85,8 @@ fn is_running(pidfd: &rustix::fd::OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn pod_with(file: &str, content: &str) -> (tempfile::TempDir, PodDir) {
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn nothing_lives_in_a_cgroup_that_is_not_there() {
-        for cgroup in ["/no-such-pod", "/", ""] {
+        for cgroup in ["/no-such-pod", "/", "//", "", "no-such-pod", "/a/../.."] {
             let (_dir, pod) = pod_with("subcgroup", cgroup);
             assert!(of_pod(&pod, Path::new("/proc")).is_empty(), "{cgroup:?}");
         }

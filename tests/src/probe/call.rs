@@ -1,8 +1,8 @@
-//! Raw system calls, to see what a filter makes of them.
+//! Raw system calls: to see what a filter makes of them, and where there is no other way.
 
 #![allow(
     unsafe_code,
-    reason = "a call by its number is what is under test, and no crate makes those"
+    reason = "calls by their numbers, and calls that no crate makes"
 )]
 
 use nix::errno::Errno;
@@ -17,4 +17,11 @@ pub(super) fn with_zeros(number: i64) -> String {
         -1 => format!("{:?}", Errno::last()),
         _ => "ok".to_owned(),
     }
+}
+
+/// The I/O priority of this process, as ioprio_get(2) has it.
+pub(super) fn io_priority() -> i64 {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: the call takes numbers alone.
+    unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) }
 }

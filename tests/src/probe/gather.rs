@@ -76,6 +76,7 @@ fn gather(request: &Request) -> Result<Seen> {
         oom_score_adj: fs::read_to_string("/proc/self/oom_score_adj")?
             .trim()
             .parse()?,
+        scheduling: scheduling()?,
         processes: processes()?,
         terminal: Terminal {
             controlling: fs::File::open("/dev/tty").is_ok(),
@@ -180,18 +181,39 @@ fn status() -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-/// From /proc/self/stat, where the ids of what is outside the PID namespace are 0.
-fn process_ids() -> Result<BTreeMap<String, i32>> {
+/// The fields of /proc/self/stat from the third on. The name before them may hold anything, so they are counted from its
+/// end.
+fn stat() -> Result<Vec<String>> {
     let stat = text("/proc/self/stat")?;
-    let (pid, rest) = stat.split_once(" (").context("parse /proc/self/stat")?;
-    let (_, rest) = rest.rsplit_once(") ").context("parse /proc/self/stat")?;
-    // A process name may hold anything, so fields are counted from its end: state, parent, group, session.
-    let ids = [pid].into_iter().chain(rest.split(' ').skip(1).take(3));
-    ["pid", "ppid", "pgid", "sid"]
-        .into_iter()
-        .zip(ids)
-        .map(|(name, id)| Ok((name.to_owned(), id.parse()?)))
-        .collect()
+    let (_, rest) = stat.rsplit_once(") ").context("parse /proc/self/stat")?;
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The ids of what is outside the PID namespace are 0.
+fn process_ids() -> Result<BTreeMap<String, i32>> {
+    let pid = i32::try_from(std::process::id())?;
+    let mut ids = BTreeMap::from([("pid".to_owned(), pid)]);
+    // After the state.
+    for (name, id) in ["ppid", "pgid", "sid"].iter().zip(&stat()?[1..]) {
+        ids.insert((*name).to_owned(), id.parse()?);
+    }
+    Ok(ids)
+}
+
+/// By the numbers that proc_pid_stat(5) has.
+fn scheduling() -> Result<BTreeMap<String, i64>> {
+    let stat = stat()?;
+    let mut all = BTreeMap::from([("io".to_owned(), super::call::io_priority())]);
+    for (name, field) in [
+        ("priority", 18),
+        ("nice", 19),
+        ("real-time", 40),
+        ("policy", 41),
+    ] {
+        let value = stat.get(field - 3).context("parse /proc/self/stat")?;
+        all.insert(name.to_owned(), value.parse()?);
+    }
+    Ok(all)
 }
 
 /// Lines such as `Max open files            1024                 4096                 files`.

@@ -76,6 +76,8 @@ pub struct Seen {
     pub limits: BTreeMap<String, (String, String)>,
     /// OOM score adjustment.
     pub oom_score_adj: i32,
+    /// Priority, nice value, real-time priority and policy as in /proc/self/stat, and I/O priority, by name.
+    pub scheduling: BTreeMap<String, i64>,
     /// Visible processes and their names.
     pub processes: BTreeMap<i32, String>,
     /// Terminals.

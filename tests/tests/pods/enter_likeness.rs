@@ -1,16 +1,22 @@
 //! Entering apps: what runs then cannot be told from what the app itself runs.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Pid;
 use serde_json::json;
 use tests::fixture::{App, Fixture, with};
 use tests::probe::Seen;
 use tests::process::{BOUND, run};
 
-tests::cases!("enter_likeness":
+use crate::common::process_of_pod;
+
+tests::cases!("enter_likeness": ; both ways:
     like_what_the_app_runs,
     like_what_an_app_without_protection_runs,
+    when_and_where_it_runs,
 );
 
 /// Lines of `/proc/self/status` that are about one process and not about what it may do.
@@ -42,8 +48,15 @@ fn looks() -> Vec<String> {
 
 /// An app that has a child report to `/out/NAME.child.json`, and takes another step then.
 pub(crate) fn forking(name: &str, then: &[&str]) -> App {
+    forking_after(name, &[], then)
+}
+
+/// The same, with steps before.
+fn forking_after(name: &str, before: &[&str], then: &[&str]) -> App {
     let out = format!("/out/{name}.child.json");
-    let mut words: Vec<String> = ["do", "spawn", "see", "--out", &out].map(Into::into).into();
+    let first = before.iter().map(|&word| word.to_owned());
+    let mut words: Vec<String> = ["do".to_owned()].into_iter().chain(first).collect();
+    words.extend(["spawn", "see", "--out", &out].map(Into::into));
     words.extend(looks());
     words.push("+".into());
     words.extend(then.iter().map(|&word| word.into()));
@@ -104,6 +117,7 @@ pub(crate) fn likeness(seen: &Seen) -> Result<BTreeMap<String, String>> {
     add("host name", json!(seen.hostname));
     add("limits", json!(seen.limits));
     add("OOM score", json!(seen.oom_score_adj));
+    add("scheduling", json!(seen.scheduling));
     add("controlling terminal", json!(seen.terminal.controlling));
     for (look, outcome) in &seen.looks {
         add(look, json!(outcome));
@@ -118,33 +132,96 @@ fn compare(options: &[&str], apps: Vec<App>, names: &[&str]) -> Result<()> {
         for option in options {
             pod = pod.option(*option);
         }
-        let running = pod.start()?;
+        let running = pod.start_apps()?;
         for name in names {
-            tests::wait::for_path(&fixture.out(&format!("{name}.child.json")), Some(BOUND))
-                .with_context(|| name.to_string())?;
+            wait_for_child(fixture, name)?;
         }
         let uuid = fixture.only_pod()?;
         let mut differences = Vec::new();
         for name in names {
-            let child = likeness(&fixture.seen(&format!("{name}.child"))?)?;
-            let entered = enter(fixture, &uuid, name).with_context(|| name.to_string())?;
-            let entered = likeness(&entered)?;
-            ensure!(child.keys().eq(entered.keys()), "{name}: other fields");
-            let differs = child
-                .iter()
-                .filter(|(field, value)| entered[*field] != **value);
-            differences.extend(differs.map(|(field, value)| {
-                format!(
-                    "{name}: {field}: {value} in the app, {} entered",
-                    entered[field]
-                )
-            }));
+            differences.extend(differ(fixture, &uuid, name)?);
         }
         ensure!(differences.is_empty(), "{}", differences.join("\n"));
         fixture.text(["stop", "--force", &uuid])?;
         drop(running);
         Ok(())
     })
+}
+
+fn wait_for_child(fixture: &Fixture, name: &str) -> Result<()> {
+    let report = fixture.out(&format!("{name}.child.json"));
+    tests::wait::for_path(&report, Some(BOUND)).with_context(|| name.to_string())
+}
+
+/// What is not the same in the child that an app has and in what is entered.
+fn differ(fixture: &Fixture, uuid: &str, name: &str) -> Result<Vec<String>> {
+    let child = likeness(&fixture.seen(&format!("{name}.child"))?)?;
+    let entered = enter(fixture, uuid, name).with_context(|| name.to_string())?;
+    let entered = likeness(&entered)?;
+    ensure!(child.keys().eq(entered.keys()), "{name}: other fields");
+    let differs = child
+        .iter()
+        .filter(|(field, value)| entered[*field] != **value);
+    let differences = differs.map(|(field, value)| {
+        let entered = &entered[field];
+        format!("{name}: {field}: {value} in the app, {entered} entered")
+    });
+    Ok(differences.collect())
+}
+
+/// When the main process is made to run is not in any manifest: it, or root of the host, may change that at any time.
+fn when_and_where_it_runs() -> Result<()> {
+    let kinds: [(&str, &[&[&str]]); 2] = [
+        (
+            "batch",
+            &[
+                &["renice", "-n", "7", "-p"],
+                &["chrt", "--batch", "-p", "0"],
+                &["ionice", "-c", "2", "-n", "6", "-p"],
+            ],
+        ),
+        (
+            "idle",
+            &[&["chrt", "--idle", "-p", "0"], &["ionice", "-c", "3", "-p"]],
+        ),
+    ];
+    for (kind, tools) in kinds {
+        with(|fixture| {
+            let steps = ["write", "/out/up", "", "+", "wait-file", "/out/go", "+"];
+            let app = forking_after("a", &steps, &["hang"]);
+            let running = fixture.pod([app]).option("--no-overlay").start_apps()?;
+            tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
+            let uuid = fixture.only_pod()?;
+            let main = process_of_pod(&uuid, "probe")?;
+            change(main, tools).with_context(|| kind.to_owned())?;
+            fs::write(fixture.out("go"), "")?;
+            wait_for_child(fixture, "a")?;
+            let changed = fixture.seen("a.child")?;
+            assert_ne!(changed.scheduling["policy"], 0, "{kind}");
+            assert_eq!(changed.status["Cpus_allowed_list"], "0", "{kind}");
+            let differences = differ(fixture, &uuid, "a")?;
+            ensure!(differences.is_empty(), "{}", differences.join("\n"));
+            fixture.text(["stop", "--force", &uuid])?;
+            drop(running);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Changes when and where a process runs.
+fn change(pid: Pid, tools: &[&[&str]]) -> Result<()> {
+    let pid = pid.to_string();
+    for words in tools
+        .iter()
+        .chain([&["taskset", "-c", "-p", "0"][..]].iter())
+    {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(&pid);
+        run(command)?.expect(0)?;
+    }
+    let slack = format!("/proc/{pid}/timerslack_ns");
+    fs::write(&slack, "123456").with_context(|| format!("write {slack}"))
 }
 
 fn like_what_the_app_runs() -> Result<()> {
@@ -154,6 +231,12 @@ fn like_what_the_app_runs() -> Result<()> {
     };
     let no_new_privileges = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
     let kinds: [(&str, &dyn Fn(App) -> App); 9] = [
+        // First: once an app has a controller, systemd gives it to the others too, also to those that run already.
+        ("memory", &|app| {
+            app.option("--memory=256Mi")
+                .option("--cpu=500m")
+                .option("--cpu-shares=300")
+        }),
         ("plain", &|app| app),
         ("retain", &|app| {
             app.option("--caps-retain=CAP_CHOWN,CAP_NET_ADMIN")
@@ -166,11 +249,6 @@ fn like_what_the_app_runs() -> Result<()> {
         }),
         ("nnp", &|app| {
             app.change(|image| image.app("isolators", no_new_privileges.clone()))
-        }),
-        ("memory", &|app| {
-            app.option("--memory=256Mi")
-                .option("--cpu=500m")
-                .option("--cpu-shares=300")
         }),
         ("score", &|app| app.option("--oom-score-adj=500")),
         ("readonly", &|app| app.option("--readonly-rootfs")),

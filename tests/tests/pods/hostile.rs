@@ -1,10 +1,15 @@
-//! Paths in images that lead out of the app's root to whoever follows them naively.
+//! Paths in images that lead out of the app's root to whoever follows them naively, and files of pods that do.
 
 use std::fs;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{CWD, FlockOperation, Mode, flock, mkfifoat};
 use tests::fixture::{App, Fixture, with};
 use tests::image::{Entry, dir, symlink};
+use tests::process::BOUND;
+
+use crate::common::status;
 
 tests::cases!("hostile":
     symlinks_at_the_api_file_systems,
@@ -16,6 +21,7 @@ tests::cases!("hostile":
     volume_target_through_proc,
     working_directory_through_symlinks,
     symlink_loop_is_an_error,
+    records_of_processes,
 );
 
 /// A prefix that climbs out of any root that is only a directory.
@@ -238,4 +244,47 @@ fn symlink_loop_is_an_error() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// What names a pod's processes leads to another pod's, or is nothing to be read: it is not followed, nor waited for.
+fn records_of_processes() -> Result<()> {
+    with(|fixture| {
+        let app = App::probe("a", ["do", "write", "/out/up", "", "+", "hang"]);
+        let running = fixture.pod([app]).option("--no-overlay").start()?;
+        tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
+        let other = fixture.only_pod()?;
+        let theirs = fixture.pod_dir(&other)?;
+        for record in ["subcgroup", "ppid"] {
+            for kind in ["link", "fifo", "folder"] {
+                spoilt_record(fixture, &theirs.join(record), record, kind)
+                    .with_context(|| format!("{record} is a {kind}"))?;
+            }
+        }
+        fixture.text(["stop", "--force", &other])?;
+        drop(running);
+        Ok(())
+    })
+}
+
+/// Looks at a pod with such a record, while somebody holds its lock and when nobody does.
+fn spoilt_record(fixture: &Fixture, theirs: &Path, record: &str, kind: &str) -> Result<()> {
+    const UUID: &str = "5b0c63d5-6f0e-4a4e-9a4f-6f6d0f6f3b1c";
+    let path = fixture.data().join("pods/run").join(UUID);
+    fs::create_dir(&path)?;
+    let file = path.join(record);
+    match kind {
+        "link" => std::os::unix::fs::symlink(theirs, &file)?,
+        "fifo" => mkfifoat(CWD, &file, Mode::RWXU)?,
+        _ => fs::create_dir(&file)?,
+    }
+    let lock = fs::File::open(&path)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    let seen = status(fixture, UUID)?;
+    assert_eq!(seen["state"], "running");
+    ensure!(!seen.contains_key("pid"), "{seen:?}");
+    // Another thread's child may have a copy of the descriptor for a moment.
+    flock(&lock, FlockOperation::Unlock)?;
+    assert_eq!(status(fixture, UUID)?["state"], "exited");
+    fs::remove_dir_all(&path)?;
+    Ok(())
 }
