@@ -15,7 +15,7 @@ use common::main_process::MainProcess;
 use common::pod::{SUPERVISOR_READY, StageRoot};
 use common::status::{AppStatus, End, SUCCESS, State, UNHEALTHY};
 use common::time_span;
-use common::unit::app_unit;
+use common::unit::{app_unit, socket_unit};
 use common::usage::oom_kills;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
@@ -25,7 +25,7 @@ use crate::manager::Manager;
 use crate::start_report::Teller;
 use crate::{journal, notify, print_help};
 
-const FLAGS: [Flag; 6] = [
+const FLAGS: [Flag; 7] = [
     switch("ready", "note that APP has said that it is ready"),
     switch(
         "note",
@@ -38,6 +38,10 @@ const FLAGS: [Flag; 6] = [
     ),
     value("delay", "SPAN", "the first wait before that"),
     switch("back-off", "wait until APP is to be started again"),
+    switch(
+        "close-sockets",
+        "close the pod's copies of the sockets of APP, if it is being stopped",
+    ),
     switch(
         "supervisor-ready",
         "make the link that says that the pod is up",
@@ -59,6 +63,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         [] if flags.is_set("supervisor-ready") => supervisor_ready(&root),
         [app] if flags.is_set("ready") => note_ready(&root, app),
         [app] if flags.is_set("back-off") => back_off(&root, app),
+        [app] if flags.is_set("close-sockets") => close_sockets(app),
         [app] => reap(&root, app, &flags),
         _ => bail!("needs one app, see --help"),
     };
@@ -179,6 +184,15 @@ fn wait(app: &str, time: Duration) -> Result<bool> {
     let mut fds = [PollFd::new(&signals, PollFlags::IN)];
     let ready = poll(&mut fds, Some(&time)).context("wait for the restart")?;
     Ok(ready == 0)
+}
+
+/// Has systemd stop listening for an app that is about to get its stop signal. systemd calls this as well when the app has
+/// ended of its own accord: it may be started again then, and the sockets wait for that.
+fn close_sockets(app: &str) -> Result<ExitCode> {
+    if ask(app, Manager::is_asked_to_stop, false) {
+        Manager::connect()?.stop_at_once(&socket_unit(app))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes when the app was ready, and which process is its main one now.

@@ -14,6 +14,9 @@ pub(crate) use scope::Value;
 /// The socket of systemd as PID 1 for its own programs.
 const SOCKET: &str = "/run/systemd/private";
 
+/// The mode of most jobs: it replaces what is queued against it.
+const REPLACE: &str = "replace";
+
 /// How often a unit that nothing needs is looked at until systemd has let go of it.
 const UNLOAD_TRIES: u32 = 20;
 
@@ -124,7 +127,6 @@ impl Manager {
         Ok(self.number(unit, "ExecMainPID")? != 0)
     }
 
-    /// A property of a service that is a number.
     /// How a service is stopped.
     pub(crate) fn stopping(&mut self, unit: &str) -> Result<Stopping> {
         let path = object_path(unit);
@@ -144,6 +146,7 @@ impl Manager {
         })
     }
 
+    /// A property of a service that is a number.
     fn number(&mut self, unit: &str, name: &str) -> Result<u32> {
         let answer = self.0.property(&object_path(unit), "Service", name);
         let answer = answer.with_context(|| format!("ask systemd for {name} of {unit}"))?;
@@ -167,11 +170,22 @@ impl Manager {
 
     /// Asks for the unit's stop, and gives what to wait for; `None` when it is not loaded.
     pub(crate) fn ask_to_stop(&mut self, unit: &str) -> Result<Option<Stop>> {
-        match self.queue("StopUnit", unit) {
+        match self.queue("StopUnit", unit, REPLACE) {
             Ok(job) => Ok(Some(Stop(job))),
             Err(err) if is_unknown(&err) => Ok(None),
             Err(err) => Err(err).with_context(|| format!("have systemd stop {unit}")),
         }
+    }
+
+    /// Stops a unit without a regard for others that it is ordered after: a socket is not stopped before its service
+    /// otherwise. One that is not loaded is stopped.
+    pub(crate) fn stop_at_once(&mut self, unit: &str) -> Result<()> {
+        let stopped = match self.queue("StopUnit", unit, "ignore-dependencies") {
+            Ok(job) => self.0.wait_for_job(&job).map(drop),
+            Err(err) if is_unknown(&err) => Ok(()),
+            Err(err) => Err(err),
+        };
+        stopped.with_context(|| format!("have systemd stop {unit}"))
     }
 
     /// Waits for the end of a stop.
@@ -225,14 +239,12 @@ impl Manager {
     }
 
     fn job(&mut self, method: &str, unit: &str) -> Result<String> {
-        let job = self.queue(method, unit)?;
+        let job = self.queue(method, unit, REPLACE)?;
         self.0.wait_for_job(&job)
     }
 
-    fn queue(&mut self, method: &str, unit: &str) -> Result<String> {
-        let answer = self
-            .0
-            .call(method, |body| body.push_param2(unit, "replace"))?;
+    fn queue(&mut self, method: &str, unit: &str, mode: &str) -> Result<String> {
+        let answer = self.0.call(method, |body| body.push_param2(unit, mode))?;
         let job = answer.body.parser().get::<ObjectPath<'_>>();
         Ok(job.map_err(unreadable)?.as_ref().to_owned())
     }

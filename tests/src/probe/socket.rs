@@ -27,6 +27,8 @@ pub enum Talk {
     Answer(usize),
     /// `ask tcp|udp ADDRESS TEXT MARK`: send a line, append to the file MARK, and print what comes back.
     Ask(String, SocketAddr, String, PathBuf),
+    /// `close N`: close the Nth of the sockets that it was given.
+    Close(usize),
     /// `until-refused ADDRESS`: until nobody listens there (tcp).
     UntilRefused(SocketAddr),
 }
@@ -35,6 +37,7 @@ impl Talk {
     pub(super) fn parse(words: &[&str]) -> Result<Option<Self>> {
         Ok(Some(match words {
             ["answer", number] => Self::Answer(number.parse().context("number of a socket")?),
+            ["close", number] => Self::Close(number.parse().context("number of a socket")?),
             ["ask", protocol @ ("tcp" | "udp"), address, text, mark] => Self::Ask(
                 (*protocol).into(),
                 address.parse().context("address")?,
@@ -56,6 +59,11 @@ impl Talk {
                     "tcp" => ask_tcp(*address, text, said),
                     _ => ask_udp(*address, text, said),
                 }
+            }
+            Self::Close(number) => {
+                let (name, fd) = passed(*number)?;
+                close(fd)?;
+                Ok(format!("{name} is closed here"))
             }
             Self::UntilRefused(address) => until_refused(*address),
         }

@@ -17,6 +17,7 @@ tests::cases!("sockets":
     a_port_in_use_fails_the_app;
     both ways:
     close_when_the_app_has_ended,
+    are_the_apps_alone_when_it_is_to_stop,
 );
 
 fn port(name: &str, protocol: &str, number: u16, count: u16) -> Value {
@@ -175,6 +176,31 @@ fn a_port_in_use_fails_the_app() -> Result<()> {
         ensure!(finished.stdout.contains(&cause), "{finished}");
         let status = status(fixture, &fixture.only_pod()?)?;
         assert_eq!(status["app-server"], "254");
+        Ok(())
+    })
+}
+
+/// An app that does no more new work after its stop signal turns clients away by closing its own copy.
+fn are_the_apps_alone_when_it_is_to_stop() -> Result<()> {
+    with(|fixture| {
+        let steps = "do write /out/up x + until-term + close 0 + until-refused 127.0.0.1:80";
+        let server = listening(
+            App::probe("server", steps.split(' ')),
+            &[port("web", "tcp", 80, 1)],
+        );
+        let running = fixture.pod([server]).start_apps()?;
+        tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
+        let uuid = fixture.only_pod()?;
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        let finished = running.finish()?.expect(0)?;
+        assert_eq!(
+            finished.console("server"),
+            [
+                "got SIGTERM",
+                "web is closed here",
+                "127.0.0.1:80 is closed"
+            ]
+        );
         Ok(())
     })
 }

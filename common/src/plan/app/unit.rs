@@ -69,7 +69,7 @@ pub(super) fn unit(
         .set("SyslogLevelPrefix", "no")
         .set("LogExtraFields", log_fields(inputs, name));
     let unit = commands(with(unit, &readiness::directives(app)), app);
-    with(stop(unit, app), directives)
+    with(stop(unit, app, sockets.contains_key(name)), directives)
 }
 
 pub(super) fn with(unit: Unit, directives: &[Directive]) -> Unit {
@@ -114,18 +114,24 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
 }
 
 /// How the app is asked to end.
-fn stop(unit: Unit, app: &PodApp) -> Unit {
+fn stop(unit: Unit, app: &PodApp, has_sockets: bool) -> Unit {
     let signal = &app.policy.stop_signal;
-    unit.set("KillMode", "mixed")
-        .set_some(
-            "KillSignal",
-            (*signal != StopSignal::default()).then(|| signal.name()),
-        )
-        .set_some(
-            "SuccessExitStatus",
-            (!signal.is_clean_to_systemd()).then(|| signal.name()),
-        )
-        .set("TimeoutStopSec", time_span::format(app.policy.stop_timeout))
+    let name = app.name();
+    // Before the signal: the app may close its copies of them at once, and nobody else's keep them open then.
+    unit.set_some(
+        "ExecStop",
+        has_sockets.then(|| format!("-+/reaper --close-sockets {name}")),
+    )
+    .set("KillMode", "mixed")
+    .set_some(
+        "KillSignal",
+        (*signal != StopSignal::default()).then(|| signal.name()),
+    )
+    .set_some(
+        "SuccessExitStatus",
+        (!signal.is_clean_to_systemd()).then(|| signal.name()),
+    )
+    .set("TimeoutStopSec", time_span::format(app.policy.stop_timeout))
 }
 
 /// The fields of each entry of the journal that is of an app.
