@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::caller::Caller;
 use crate::cgroup::Hierarchies;
 
 /// Whether the kernel's log has times. journald puts them before each line on the console when it can read "Y" here.
@@ -38,6 +39,8 @@ pub struct HostFacts {
     pub selinux_mount_context: Option<String>,
     /// The AppArmor profiles that are loaded, where the host has AppArmor.
     pub apparmor: Option<Vec<String>>,
+    /// What the caller hands over to the pod.
+    pub caller: Caller,
 }
 
 impl HostFacts {
@@ -60,6 +63,7 @@ impl HostFacts {
             // The caller's, not the host's: init adds them.
             selinux_context: None,
             selinux_mount_context: None,
+            caller: Caller::default(),
             apparmor: apparmor(root),
             last_capability: crate::isolate::capability::last(&root.join("proc"))?,
         })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::appc::Port;
 use crate::load::{Pod, PodApp};
 use crate::options::Network;
+use crate::passed::{self, Passed};
 
 /// How many sockets an app may have: a process has 1024 descriptors by default.
 const MOST: usize = 1000;
@@ -28,6 +29,9 @@ pub struct Socket {
     pub address: Option<IpAddr>,
     /// The number of the port.
     pub port: u16,
+    /// Whether the caller of the run entrypoint has opened it ([`crate::passed`]); otherwise systemd does, in the pod.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passed: bool,
 }
 
 /// The protocols that an app can be given sockets of.
@@ -40,7 +44,7 @@ pub enum Protocol {
     Udp,
 }
 
-/// The sockets of each app that has any, by the app's name.
+/// The sockets of each app that has any, by the app's name, in the order of its ports.
 pub type Sockets = BTreeMap<String, Vec<Socket>>;
 
 impl Socket {
@@ -62,7 +66,7 @@ impl Socket {
         SocketAddr::new(self.address.unwrap_or(all), self.port)
     }
 
-    /// Whether both cannot be open at a time.
+    /// Whether both cannot be open at a time in one network. Those that were passed are open.
     fn excludes(&self, other: &Self) -> bool {
         let all = |s: &Self| s.address.is_none_or(|ip| ip.is_unspecified());
         let same_address = all(self) || all(other) || self.address == other.address;
@@ -70,12 +74,18 @@ impl Socket {
     }
 }
 
-impl fmt::Display for Socket {
+impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
+        f.write_str(match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
-        };
+        })
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = self.protocol;
         match self.address {
             Some(ip) => write!(f, "{protocol} {}", SocketAddr::new(ip, self.port)),
             None => write!(f, "{protocol} port {}", self.port),
@@ -84,11 +94,11 @@ impl fmt::Display for Socket {
 }
 
 /// The sockets of the pod's apps. A port that the pod manifest maps to one of the host has the host's number, in any
-/// network, as in rkt: that is where clients look for it.
+/// network, as in rkt: that is where clients look for it. Those that the caller has passed take the places of their ports.
 ///
 /// # Errors
-/// A protocol without sockets, or two sockets for one port; the message names the field.
-pub fn sockets(pod: &Pod, network: Network) -> Result<Sockets> {
+/// A protocol without sockets, two sockets for one port, or one that was passed for none; the message names the field.
+pub fn sockets(pod: &Pod, network: Network, passed: &[Passed]) -> Result<Sockets> {
     let mut sockets = Sockets::new();
     for app in &pod.apps {
         let own = of_app(pod, app, network).with_context(|| format!("app {}", app.name()))?;
@@ -96,12 +106,23 @@ pub fn sockets(pod: &Pod, network: Network) -> Result<Sockets> {
             sockets.insert(app.name().to_owned(), own);
         }
     }
+    passed::place(&mut sockets, passed)?;
+    // The others are in the pod's network.
+    let in_pod = |socket: &&Socket| !socket.passed || network == Network::Host;
     let all: Vec<_> = sockets
         .iter()
-        .flat_map(|(app, sockets)| sockets.iter().map(move |socket| (app, socket)))
+        .flat_map(|(app, sockets)| {
+            sockets
+                .iter()
+                .filter(in_pod)
+                .map(move |socket| (app, socket))
+        })
         .collect();
     for (i, (app, socket)) in all.iter().enumerate() {
-        if let Some((other, same)) = all[..i].iter().find(|(_, other)| socket.excludes(other)) {
+        let excluded = |(_, other): &&(&String, &Socket)| {
+            !(socket.passed && other.passed) && socket.excludes(other)
+        };
+        if let Some((other, same)) = all[..i].iter().find(excluded) {
             bail!(
                 "app {app}: app.ports ({}): {socket} is that of port {} of app {other}: give it another number, or map it to another port of the host",
                 socket.name,
@@ -142,6 +163,7 @@ fn of_app(pod: &Pod, app: &PodApp, network: Network) -> Result<Vec<Socket>> {
                 protocol,
                 address,
                 port: first + k,
+                passed: false,
             }));
         }
     }
@@ -189,6 +211,7 @@ mod tests {
             protocol,
             address: address.map(|ip| ip.parse().unwrap()),
             port,
+            passed: false,
         }
     }
 

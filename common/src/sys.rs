@@ -110,6 +110,23 @@ pub fn halt_signal() -> rustix::process::Signal {
     unsafe { rustix::process::Signal::from_raw_unchecked(libc::SIGRTMIN() + 3) }
 }
 
+/// Blocks that signal in this process, and in the programs that it executes: one that comes early waits until it is asked
+/// for.
+pub fn block_halt_signal() -> io::Result<()> {
+    // SAFETY: all zeros is a value of this type, which the next call makes a set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is alive across the calls, which keep no pointer; SIG_BLOCK takes no null for it.
+    let result = unsafe {
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, halt_signal().as_raw());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
+    };
+    match result {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Copies this process (fork(2)): gives the child's pid to the parent, and nothing to the child.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use common::appc::isolator::SELINUX_CONTEXT;
 use common::apply::{Applied, apply};
+use common::caller::Caller;
 use common::cgroup::Entered;
 use common::facts::{HostFacts, PodCgroup};
 use common::flags;
@@ -28,6 +29,7 @@ use common::pod::PodDir;
 use common::status::{IsolatorReport, Outcome};
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::passed::Sockets;
 use crate::{print_help, uuid};
 
 const USAGE: &str = "init [OPTIONS] UUID";
@@ -43,6 +45,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let uuid = uuid(&flags.rest)?;
     let mut options = RunOptions::from_flags(&flags)?;
     let lock = take_lock()?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let sockets = Sockets::take(variable, lock.as_raw_fd())?;
     // The modes of what is written are the plan's, not the caller's.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
@@ -50,8 +54,12 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let pod = Pod::load(&dir)?;
     options.mutable |= pod.mutable;
     let facts = HostFacts {
-        selinux_context: std::env::var("RKT_SELINUX_CONTEXT").ok(),
-        selinux_mount_context: std::env::var("RKT_SELINUX_MOUNT_CONTEXT").ok(),
+        selinux_context: variable("RKT_SELINUX_CONTEXT"),
+        selinux_mount_context: variable("RKT_SELINUX_MOUNT_CONTEXT"),
+        caller: Caller {
+            notify_socket: variable("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
+            sockets: sockets.passed.clone(),
+        },
         ..HostFacts::read(Path::new("/"))?
     };
     options.mount_context = facts.mount_context().map(str::to_owned);
@@ -85,7 +93,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let limited = limit_pod(&dir, &options, &plan, &limits)?;
     let applied = apply(&plan.steps)?;
     let announced = announce(&dir)?;
-    let error = become_supervisor(&plan.supervisor, &lock);
+    let error = become_supervisor(&plan.supervisor, &lock, &sockets);
     drop((announced, applied, limited, entered, located));
     Err(error)
 }
@@ -198,8 +206,8 @@ fn announce(dir: &PodDir) -> Result<Applied> {
     apply(&[Step::file(dir.ppid(), std::process::id().to_string())])
 }
 
-/// Executes the supervisor in the place of this program, with the lock. Returns only when that fails.
-fn become_supervisor(supervisor: &Supervisor, lock: &OwnedFd) -> anyhow::Error {
+/// Executes the supervisor in the place of this program, with the lock and the sockets. Returns only when that fails.
+fn become_supervisor(supervisor: &Supervisor, lock: &OwnedFd, sockets: &Sockets) -> anyhow::Error {
     let Some((program, args)) = supervisor.command.split_first() else {
         return anyhow::anyhow!("the plan names no supervisor");
     };
@@ -212,5 +220,8 @@ fn become_supervisor(supervisor: &Supervisor, lock: &OwnedFd) -> anyhow::Error {
         .args(args)
         .env_clear()
         .envs(supervisor.environment.iter().map(|(k, v)| (k, v)));
+    if let Err(err) = sockets.pass(&mut command) {
+        return err;
+    }
     anyhow::Error::new(command.exec()).context(format!("execute {program}"))
 }

@@ -37,6 +37,7 @@ mod journal;
 pub mod manage;
 mod manager;
 mod notify;
+mod passed;
 pub mod pid1;
 pub mod prepare_app;
 pub mod reaper;

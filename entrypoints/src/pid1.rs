@@ -8,6 +8,8 @@
 //!   own root, or a cgroup that others are in, and must not write there.
 //! - nspawn makes a system call filter for each pod anew, which takes 50 ms. It is told not to, and one that allows the
 //!   same and was compiled with the image is loaded here. systemd that executes itself anew gets a second copy of it.
+//! - A PID 1 loses a signal that it has no handler for. So the one to halt the pod is blocked from the beginning: one that
+//!   comes before systemd listens is there when it does.
 //! - nspawn has no option for kernel parameters, and shows `/proc/sys` read-only.
 
 use std::ffi::OsString;
@@ -33,6 +35,7 @@ const SYSTEMD: &str = "/usr/lib/stage1/systemd";
 
 /// Prepares the pod and executes systemd with the same arguments. Returns only when that fails.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    common::sys::block_halt_signal().context("block the signal to halt")?;
     let path = StageRoot::new("/").pod_spec();
     let content = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let spec: PodSpec =

@@ -15,7 +15,7 @@ use common::main_process::MainProcess;
 use common::pod::{SUPERVISOR_READY, StageRoot};
 use common::status::{AppStatus, End, SUCCESS, State, UNHEALTHY};
 use common::time_span;
-use common::unit::{app_unit, socket_unit};
+use common::unit::{app_unit, passed_unit, socket_unit};
 use common::usage::oom_kills;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
@@ -190,7 +190,10 @@ fn wait(app: &str, time: Duration) -> Result<bool> {
 /// ended of its own accord: it may be started again then, and the sockets wait for that.
 fn close_sockets(app: &str) -> Result<ExitCode> {
     if ask(app, Manager::is_asked_to_stop, false) {
-        Manager::connect()?.stop_at_once(&socket_unit(app))?;
+        let mut manager = Manager::connect()?;
+        for unit in [socket_unit(app), passed_unit(app)] {
+            manager.stop_at_once(&unit)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,10 +2,14 @@
 
 #[path = "vm/limits.rs"]
 mod limits;
+#[path = "vm/machines.rs"]
+mod machines;
 #[path = "vm/protection.rs"]
 mod protection;
 #[path = "vm/security.rs"]
 mod security;
+#[path = "vm/services.rs"]
+mod services;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

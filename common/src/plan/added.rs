@@ -29,7 +29,11 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     };
     let root = dir.stage_root();
     let volumes = Volumes::plan(&inputs.pod.manifest, [PodApp::volumes(added)])?;
-    let sockets = listen::sockets(inputs.pod, inputs.options.network)?;
+    let sockets = listen::sockets(
+        inputs.pod,
+        inputs.options.network,
+        &inputs.facts.caller.sockets,
+    )?;
     let planned = app::plan(&root, inputs, added, &volumes, &sockets)
         .with_context(|| format!("app {}", added.name()))?;
     let mut steps = planned.steps;

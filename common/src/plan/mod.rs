@@ -195,13 +195,23 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
             "annotation {EXIT_POLICY}: has no meaning for a mutable pod, which lives until it is stopped"
         );
     }
+    if inputs.options.mutable && !inputs.facts.caller.sockets.is_empty() {
+        bail!(
+            "LISTEN_FDS: sockets cannot be passed to a mutable pod, whose apps could not have them when they are started again"
+        );
+    }
     let apps = inputs.pod.apps.iter();
     let volumes = Volumes::plan(&inputs.pod.manifest, apps.clone().map(PodApp::volumes))?;
-    let sockets = listen::sockets(inputs.pod, inputs.options.network)?;
+    let sockets = listen::sockets(
+        inputs.pod,
+        inputs.options.network,
+        &inputs.facts.caller.sockets,
+    )?;
     let mut warnings = volumes.warnings.clone();
     warnings.extend(listen::warnings(inputs.pod));
     let mut steps = files::of_pod(dir, inputs)?;
     steps.extend(volume_steps(dir, &volumes.volumes));
+    steps.extend(app::sockets::early(&root, &sockets));
     let mut terminal = false;
     let mut capabilities = CapsHashSet::new();
     for app in apps {

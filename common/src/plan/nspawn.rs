@@ -113,6 +113,10 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     if !pod.cgroup.scope {
         command.push("--keep-unit".into());
     }
+    if inputs.facts.caller.notify_socket.is_some() {
+        // The pod is up when its systemd says so, which waits for the apps, and not when nspawn has started it.
+        command.push("--notify-ready=yes".into());
+    }
     let properties = pod.properties.iter();
     command.extend(properties.map(|property| format!("--property={property}")));
     match inputs.options.network {
@@ -184,6 +188,9 @@ fn supervisor_options(debug: bool) -> [&'static str; 3] {
 fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     let mut environment = vec![("PATH", crate::env::DEFAULT_PATH.to_owned())];
     environment.extend(inputs.term.map(|term| ("TERM", term.to_owned())));
+    // For nspawn itself: the pod gets one of its own.
+    let notify_socket = inputs.facts.caller.notify_socket.clone();
+    environment.extend(notify_socket.map(|path| ("NOTIFY_SOCKET", path)));
     // nspawn makes no filter of its own, which takes it 50 ms: the pod's first program loads one that is made already.
     environment.push(("SYSTEMD_SECCOMP", "0".into()));
     // Nor does it lock the root: stage0 has locked the pod. A killed nspawn would leave its lock files on the host.

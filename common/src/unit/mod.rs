@@ -97,6 +97,11 @@ pub fn socket_unit(app: &str) -> String {
     format!("app-{app}.socket")
 }
 
+/// The unit of the sockets of an app that the caller of the run entrypoint has passed.
+pub fn passed_unit(app: &str) -> String {
+    format!("passed-{app}.socket")
+}
+
 /// The unit that looks whether an app is well, once.
 pub fn health_unit(app: &str) -> String {
     format!("health-{app}.service")
@@ -108,10 +113,11 @@ pub fn health_timer(app: &str) -> String {
 }
 
 /// All units that an app may have: its own and those that belong to it.
-pub fn app_units(app: &str) -> [String; 4] {
+pub fn app_units(app: &str) -> [String; 5] {
     [
         app_unit(app),
         socket_unit(app),
+        passed_unit(app),
         health_timer(app),
         health_unit(app),
     ]

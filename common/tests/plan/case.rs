@@ -6,12 +6,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::appc::Uuid;
+use common::caller::Caller;
 use common::facts::HostFacts;
 use common::flags;
 use common::load::Pod;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
+use common::passed::Passed;
 use common::plan::{Existing, Inputs, PodPlan, plan};
 use common::pod::PodDir;
 use serde_json::Value;
@@ -134,17 +136,42 @@ impl Case {
         let host = host.as_deref().map_or(HOST, str::trim);
         let host = golden::dir().join("hosts").join(host).join("root");
         let terminal = self.golden_text("terminal");
+        let mut facts = HostFacts::read(&host)?;
+        facts.caller = Caller {
+            notify_socket: self
+                .golden_text("notify-socket")
+                .map(|path| path.trim().to_owned()),
+            sockets: self
+                .golden_text("passed")
+                .map_or(Ok(Vec::new()), |text| passed(&text))?,
+        };
         let inputs = Inputs {
             uuid: &UUID.parse::<Uuid>()?,
             pod: &pod,
             options: &options,
-            facts: &HostFacts::read(&host)?,
+            facts: &facts,
             existing: &existing(&dir, &options, &host)?,
             term: terminal.as_deref().map(str::trim),
             storage: Some("8:0"),
         };
         plan(&dir, &inputs)
     }
+}
+
+/// Sockets that the caller has passed, from lines `NAME PROTOCOL ADDRESS`.
+fn passed(text: &str) -> Result<Vec<Passed>> {
+    let socket = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        let [name, protocol, address] = words[..] else {
+            bail!("passed: {line}");
+        };
+        Ok(Passed {
+            name: name.to_owned(),
+            protocol: serde_json::from_value(protocol.into())?,
+            address: address.parse()?,
+        })
+    };
+    text.lines().map(socket).collect()
 }
 
 fn existing(dir: &PodDir, options: &RunOptions, host: &Path) -> Result<Existing> {

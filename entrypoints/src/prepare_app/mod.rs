@@ -112,7 +112,7 @@ fn become_app(
             return Ok(None);
         }
     } else {
-        listen::take(&spec.sockets, &mut environment)?;
+        listen::take(app, &spec.sockets, &mut environment)?;
         notify::tell(&mut environment);
         let isolators = isolators::settle(app, &spec)?;
         note_start(&root, app, &isolators)?;

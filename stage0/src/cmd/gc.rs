@@ -5,16 +5,16 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
+use super::Context;
 use super::output::print;
-use super::{Context, pods};
+use super::pods::Chosen;
 use crate::pod::gc::{Collector, Grace};
 
 /// Options of `rm`.
 #[derive(Debug, Args)]
 pub(super) struct Rm {
-    /// The pods: their UUIDs, or unique beginnings of them
-    #[arg(required = true)]
-    uuids: Vec<String>,
+    #[command(flatten)]
+    pods: Chosen,
 }
 
 /// Options of `gc`.
@@ -31,7 +31,7 @@ pub(super) struct Gc {
 impl Rm {
     pub(super) fn execute(self, context: &Context) -> Result<()> {
         let collector = collector(context);
-        pods::each(&self.uuids, |uuid| {
+        self.pods.each(|uuid| {
             let uuid = context.pods.find(uuid)?;
             collector.remove(&uuid)?;
             print(format!("{uuid}\n"))

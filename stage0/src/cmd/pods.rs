@@ -1,8 +1,12 @@
 //! Commands that look at pods: `list`, `status`, `cat-manifest`; and `stop`.
 
+use std::fs;
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use common::annotation::entrypoint;
+use common::appc::Uuid;
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -46,12 +50,48 @@ pub(super) struct CatManifest {
 /// Options of `stop`.
 #[derive(Debug, Args)]
 pub(super) struct Stop {
-    /// The pods: their UUIDs, or unique beginnings of them
-    #[arg(required = true)]
-    uuids: Vec<String>,
+    #[command(flatten)]
+    pods: Chosen,
     /// Kill at once instead of stopping in order
     #[arg(long)]
     force: bool,
+}
+
+/// Which pods a command is about.
+#[derive(Debug, Args)]
+pub(super) struct Chosen {
+    /// The pods: their UUIDs, or unique beginnings of them
+    #[arg(required_unless_present = "uuid_file", conflicts_with = "uuid_file")]
+    uuids: Vec<String>,
+    /// Take the UUID from a file that --uuid-file-save has written
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
+}
+
+impl Chosen {
+    /// Does something to each, and fails when one fails, after all.
+    pub(super) fn each(&self, act: impl Fn(&str) -> Result<()>) -> Result<()> {
+        let mut failed = None;
+        for uuid in &self.uuids()? {
+            if let Err(err) = act(uuid) {
+                // The last one is told by the caller.
+                if let Some(earlier) = failed.replace(err) {
+                    warn(format_args!("{earlier:#}"));
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn uuids(&self) -> Result<Vec<String>> {
+        let Some(file) = &self.uuid_file else {
+            return Ok(self.uuids.clone());
+        };
+        let context = || format!("--uuid-file: read {}", file.display());
+        let text = fs::read_to_string(file).with_context(context)?;
+        let uuid: Uuid = text.trim_end().parse().with_context(context)?;
+        Ok(vec![uuid.to_string()])
+    }
 }
 
 impl List {
@@ -153,7 +193,7 @@ impl CatManifest {
 
 impl Stop {
     pub(super) fn execute(self, context: &Context) -> Result<()> {
-        each(&self.uuids, |uuid| self.stop(context, uuid))
+        self.pods.each(|uuid| self.stop(context, uuid))
     }
 
     fn stop(&self, context: &Context, uuid: &str) -> Result<()> {
@@ -172,18 +212,4 @@ impl Stop {
             .with_context(|| format!("stop pod {uuid}"))?;
         print(format!("{uuid}\n"))
     }
-}
-
-/// Does something to each of several pods, and fails when one fails, after all.
-pub(super) fn each(uuids: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
-    let mut failed = None;
-    for uuid in uuids {
-        if let Err(err) = act(uuid) {
-            // The last one is told by the caller.
-            if let Some(earlier) = failed.replace(err) {
-                warn(format_args!("{earlier:#}"));
-            }
-        }
-    }
-    failed.map_or(Ok(()), Err)
 }

@@ -37,6 +37,7 @@ mod logs;
 mod lsm;
 mod missing;
 mod mounts;
+mod passed;
 mod paths;
 mod policies;
 mod privileges;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        passed::cases(),
         paths::cases(),
         policies::cases(),
         privileges::cases(),

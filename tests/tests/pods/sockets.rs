@@ -20,11 +20,11 @@ tests::cases!("sockets":
     are_the_apps_alone_when_it_is_to_stop,
 );
 
-fn port(name: &str, protocol: &str, number: u16, count: u16) -> Value {
+pub(crate) fn port(name: &str, protocol: &str, number: u16, count: u16) -> Value {
     json!({ "name": name, "protocol": protocol, "port": number, "count": count, "socketActivated": true })
 }
 
-fn listening(app: App, ports: &[Value]) -> App {
+pub(crate) fn listening(app: App, ports: &[Value]) -> App {
     let ports = json!(ports);
     app.change(|image| image.app("ports", ports))
 }

@@ -4,7 +4,7 @@ mod devices;
 mod health;
 mod isolation;
 mod readiness;
-mod sockets;
+pub(super) mod sockets;
 mod streams;
 mod unit;
 
@@ -73,8 +73,9 @@ pub(super) fn plan(
         steps.push(Step::file(root.seccomp(name), filter));
     }
     if let Some(own) = sockets.get(name) {
-        let unit = sockets::unit(name, own);
-        steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
+        for unit in sockets::units(name, own) {
+            steps.push(Step::file(root.units().join(unit.name()), unit.to_string()));
+        }
     }
     if let Some(health) = &app.policy.health {
         for unit in health::units(inputs, app, health, &directives) {

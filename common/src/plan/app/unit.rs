@@ -1,13 +1,14 @@
 //! The unit of an app.
 
 use super::readiness;
+use super::sockets;
 use super::streams::{Stream, Streams};
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
 use crate::policy::{ExitPolicy, Restart, StopSignal};
 use crate::time_span;
-use crate::unit::{Unit, app_unit, escape, health_timer, socket_unit};
+use crate::unit::{Unit, app_unit, escape, health_timer};
 
 /// The unit of an app. What it leaves to `prepare-app`, and why, stands in that program.
 pub(super) fn unit(
@@ -40,7 +41,7 @@ pub(super) fn unit(
         .set_some("Requires", keeps_pod)
         .set_some("After", keeps_pod)
         // Wanted and not required: when one cannot be opened, the app's own program says why, and the app has failed.
-        .set_some("Wants", sockets.get(name).map(|_| socket_unit(name)))
+        .set_some("Wants", wants(name, sockets))
         .set_some(
             "Wants",
             app.policy.health.as_ref().map(|_| health_timer(name)),
@@ -139,9 +140,15 @@ pub(super) fn log_fields(inputs: &Inputs<'_>, app: &str) -> String {
     format!("STAGE1_POD_UUID={} STAGE1_APP={app}", inputs.uuid)
 }
 
+/// The units of the app's sockets.
+fn wants(app: &str, sockets: &Sockets) -> Option<String> {
+    Some(sockets::names(app, sockets.get(app)?).join(" "))
+}
+
 /// The units of the sockets of all apps.
 fn after(sockets: &Sockets) -> Option<String> {
-    let units: Vec<_> = sockets.keys().map(|app| socket_unit(app)).collect();
+    let of_app = |(app, own): (&String, &Vec<_>)| sockets::names(app, own);
+    let units: Vec<_> = sockets.iter().flat_map(of_app).collect();
     Some(units.join(" ")).filter(|units| !units.is_empty())
 }
 
