@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -77,6 +77,7 @@ impl Applied {
                 }
                 symlink(target, path)?;
                 self.0.push(Undo::Remove(path.clone()));
+                belong(path)?;
             }
             Step::Volume {
                 path,
@@ -112,7 +113,7 @@ impl Applied {
             .create(parent)
             .with_context(|| format!("make {}", parent.display()))?;
         self.0.push(Undo::Remove(parent.to_owned()));
-        Ok(())
+        belong(parent)
     }
 
     /// Notes what is to be done to have `path` as it is now.
@@ -166,6 +167,7 @@ pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<()> {
             .with_context(|| format!("open {}", beside.display()))?;
         file.write_all(content)
             .with_context(|| format!("write {}", beside.display()))?;
+        belong(&beside)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         fs::rename(&beside, path).with_context(|| format!("rename {}", beside.display()))
     };
@@ -173,6 +175,20 @@ pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         // The error that is reported is the one that came first.
         let _ = fs::remove_file(&beside);
     })
+}
+
+/// Gives what was made at `path` to the owner of the directory that it is in: in a pod with a user namespace all that is
+/// there is its root's, who is nobody special on the host and could neither read nor replace what is another's.
+pub fn belong(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let owner = |stat: fs::Metadata| (stat.uid(), stat.gid());
+    let of_parent = owner(fs::metadata(parent.unwrap_or(Path::new(".")))?);
+    if owner(path.symlink_metadata()?) != of_parent {
+        let (uid, gid) = of_parent;
+        lchown(path, Some(uid), Some(gid))
+            .with_context(|| format!("give {} to {uid}:{gid}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Fills a volume with the files of an image, its directory's mode and owner too.

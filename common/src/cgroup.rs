@@ -6,10 +6,13 @@ mod kill;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use procfs::process::Process;
+
+use crate::id_range::IdRange;
 
 /// A cgroup hierarchy that the host has mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,11 +157,12 @@ impl Hierarchies {
         !self.0.is_empty() && self.0.iter().all(Hierarchy::is_unified)
     }
 
-    /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both.
+    /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both. With a user
+    /// namespace the pod's root may make cgroups in it.
     ///
     /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the
     /// ones right after it do not.
-    pub fn enter(&self, path: &Path) -> Result<Entered> {
+    pub fn enter(&self, path: &Path, users: Option<IdRange>) -> Result<Entered> {
         let mut entered = Entered {
             hierarchies: self.clone(),
             path: path.to_owned(),
@@ -166,7 +170,12 @@ impl Hierarchies {
             kept: false,
         };
         for hierarchy in &self.0 {
-            make(hierarchy, &inner(hierarchy, path))?;
+            let inner = inner(hierarchy, path);
+            make(hierarchy, &inner)?;
+            // nspawn delegates the others, where it puts the pod into a cgroup below.
+            if let (Some(users), true) = (users, inner != path) {
+                delegate(&hierarchy.dir(&inner), users)?;
+            }
         }
         for hierarchy in &self.0 {
             join(&hierarchy.dir(&inner(hierarchy, path))).inspect_err(|_| entered.leave())?;
@@ -315,6 +324,16 @@ fn make(hierarchy: &Hierarchy, path: &Path) -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Lets the root of a user namespace make cgroups and move processes there; the limits are not its to change.
+fn delegate(dir: &Path, users: IdRange) -> Result<()> {
+    let files = ["", "cgroup.procs", "tasks"].map(|file| dir.join(file));
+    for path in files {
+        chown(&path, Some(users.shift), Some(users.shift))
+            .with_context(|| format!("give {} to the pod's root", path.display()))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::annotation;
 use crate::appc::{Annotation, App, ImageManifest, PodManifest, RuntimeApp};
+use crate::id_range::IdRange;
 use crate::isolate::device::Device;
 use crate::pod::PodDir;
 use crate::policy::{AppPolicy, Credentials, ExitPolicy};
@@ -80,27 +81,31 @@ impl PodApp {
 }
 
 impl Pod {
-    /// Loads the pod in `dir`. Nothing is changed.
+    /// Loads the pod in `dir`, whose ids are `users` when it has a user namespace. Nothing is changed.
     ///
     /// # Errors
     /// What is wrong with a manifest, an app's root or its user; the message names the file and the field.
-    pub fn load(dir: &PodDir) -> Result<Self> {
-        Pod::with_apps(dir, |_| true)
+    pub fn load(dir: &PodDir, users: Option<IdRange>) -> Result<Self> {
+        Pod::with_apps(dir, users, |_| true)
     }
 
     /// Loads the pod in `dir` with one of its apps alone: what is wrong with another one is not this one's fault.
     ///
     /// # Errors
     /// As [`Pod::load`], and when the manifest has no such app.
-    pub fn load_app(dir: &PodDir, app: &str) -> Result<Self> {
-        let pod = Pod::with_apps(dir, |runtime| runtime.name.as_str() == app)?;
+    pub fn load_app(dir: &PodDir, app: &str, users: Option<IdRange>) -> Result<Self> {
+        let pod = Pod::with_apps(dir, users, |runtime| runtime.name.as_str() == app)?;
         if pod.apps.is_empty() {
             bail!("{}: has no app {app}", dir.manifest().display());
         }
         Ok(pod)
     }
 
-    fn with_apps(dir: &PodDir, wanted: impl Fn(&RuntimeApp) -> bool) -> Result<Self> {
+    fn with_apps(
+        dir: &PodDir,
+        users: Option<IdRange>,
+        wanted: impl Fn(&RuntimeApp) -> bool,
+    ) -> Result<Self> {
         let path = dir.manifest();
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let manifest =
@@ -109,7 +114,7 @@ impl Pod {
         let mut apps = Vec::new();
         for (i, runtime) in manifest.apps.iter().enumerate() {
             if wanted(runtime) {
-                let app = load_app(dir, runtime);
+                let app = load_app(dir, runtime, users);
                 apps.push(app.with_context(|| format!("apps[{i}] ({})", runtime.name))?);
             }
         }
@@ -125,7 +130,7 @@ impl Pod {
     }
 }
 
-fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
+fn load_app(dir: &PodDir, runtime: &RuntimeApp, users: Option<IdRange>) -> Result<PodApp> {
     let name = runtime.name.as_str();
     let path = dir.app_image_manifest(name);
     let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
@@ -154,7 +159,7 @@ fn load_app(dir: &PodDir, runtime: &RuntimeApp) -> Result<PodApp> {
     let path = dir.stage_root().app_root(name);
     let root =
         Root::open(&path).with_context(|| format!("open the app's root {}", path.display()))?;
-    let identity = Identity::of_app(&app, &root, converted(&image))?;
+    let identity = Identity::of_app(&app, &root, users, converted(&image))?;
     Ok(PodApp {
         runtime: runtime.clone(),
         app,

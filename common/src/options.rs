@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::flags::{Flag, Parsed, switch, value};
+use crate::id_range::IdRange;
 
 /// Flags of the run entrypoint.
 pub const FLAGS: [Flag; 14] = [
@@ -113,15 +114,6 @@ pub enum Network {
     None,
 }
 
-/// A range of user and group ids of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdRange {
-    /// The host's id of the pod's root.
-    pub shift: u32,
-    /// How many ids the pod has.
-    pub count: u32,
-}
-
 /// Where the apps' `/etc/resolv.conf` comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -174,11 +166,7 @@ impl RunOptions {
                 .map(Into::into),
             interactive: flags.is_set("interactive"),
             local_config: flags.value("local-config").unwrap_or("/etc/rkt").into(),
-            private_users: flags
-                .value("private-users")
-                .filter(|r| !r.is_empty())
-                .map(id_range)
-                .transpose()?,
+            private_users: private_users(flags)?,
             mutable: flags.is_set("mutable"),
             hostname: flags
                 .value("hostname")
@@ -223,18 +211,16 @@ fn network(net: &str) -> Result<Network> {
     }
 }
 
-/// Reads a range of ids.
+/// The range of ids that `--private-users` names, if it is given.
 ///
 /// # Errors
-/// When it is none.
-pub fn id_range(range: &str) -> Result<IdRange> {
-    let parsed = range.split_once(':').and_then(|(shift, count)| {
-        let (shift, count) = (shift.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
-        (count > 0 && shift.checked_add(count).is_some()).then_some(IdRange { shift, count })
-    });
-    parsed.with_context(|| {
-        format!("--private-users={range}: must be SHIFT:COUNT, two numbers of user ids")
-    })
+/// When it is no range.
+pub fn private_users(flags: &Parsed) -> Result<Option<IdRange>> {
+    let Some(range) = flags.value("private-users").filter(|r| !r.is_empty()) else {
+        return Ok(None);
+    };
+    let users = range.parse().map(Some);
+    users.with_context(|| format!("--private-users={range}"))
 }
 
 /// A host name as hostname(7) has it, underscores too, which people use although DNS does not know them. nspawn strips
@@ -287,7 +273,7 @@ mod tests {
     fn options(args: &[&str]) -> Result<RunOptions, String> {
         let flags =
             crate::flags::parse(&FLAGS, args.iter().map(Into::into)).map_err(|e| e.to_string())?;
-        RunOptions::from_flags(&flags).map_err(|e| e.to_string())
+        RunOptions::from_flags(&flags).map_err(|e| format!("{e:#}"))
     }
 
     #[test]
@@ -332,10 +318,10 @@ mod tests {
                 "--private-users=5: must be SHIFT:COUNT",
             ),
             (
-                "--private-users=4294967295:2",
-                "--private-users=4294967295:2: must be",
+                "--private-users=4294967295:9",
+                "--private-users=4294967295:9: ends after",
             ),
-            ("--private-users=1:0", "--private-users=1:0: must be"),
+            ("--private-users=1:0", "--private-users=1:0: a pod needs"),
             ("--hostname=a b", "--hostname=a b: must be labels"),
             ("--hostname=-a", "--hostname=-a: must be labels"),
             (

@@ -10,33 +10,39 @@ pub mod scheduling;
 use std::ffi::{CString, NulError, c_char};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
 /// Attributes of a mount that [`mount_setattr`] sets.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct MountAttributes {
+pub struct MountAttributes<'a> {
     /// `MOUNT_ATTR_RDONLY`
     pub read_only: bool,
     /// `MS_SLAVE`: it gets what is mounted at its origin, and sends nothing there.
     pub slave: bool,
     /// For the mounts below it too.
     pub recursive: bool,
+    /// `MOUNT_ATTR_IDMAP`: the ids on the disk are those of this user namespace.
+    pub ids_of: Option<BorrowedFd<'a>>,
 }
 
 /// Sets attributes of the mount that `fd` is the root of (mount_setattr(2)).
-pub fn mount_setattr(fd: impl AsFd, attributes: MountAttributes) -> io::Result<()> {
-    let attr = libc::mount_attr {
-        attr_set: if attributes.read_only {
-            libc::MOUNT_ATTR_RDONLY
-        } else {
-            0
-        },
+pub fn mount_setattr(fd: impl AsFd, attributes: MountAttributes<'_>) -> io::Result<()> {
+    let mut attr = libc::mount_attr {
+        attr_set: 0,
         attr_clr: 0,
         propagation: if attributes.slave { libc::MS_SLAVE } else { 0 },
         userns_fd: 0,
     };
+    if attributes.read_only {
+        attr.attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if let Some(namespace) = attributes.ids_of {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        // A descriptor is not negative.
+        attr.userns_fd = u64::from(namespace.as_raw_fd().unsigned_abs());
+    }
     let mut flags = libc::AT_EMPTY_PATH;
     if attributes.recursive {
         flags |= libc::AT_RECURSIVE;
@@ -143,6 +149,31 @@ pub fn fork() -> io::Result<Option<rustix::process::Pid>> {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(rustix::process::Pid::from_raw(pid)),
     }
+}
+
+/// Copies this process into a new user namespace, where the copy stops, and ends with this process at the latest. When it
+/// does not come so far, its exit status is the number of the error.
+pub fn fork_into_user_namespace() -> io::Result<rustix::process::Pid> {
+    // SAFETY: other threads are not copied, and may have held locks. The copy makes system calls and nothing else: it
+    // neither takes memory nor returns.
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let kill = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
+            if libc::unshare(libc::CLONE_NEWUSER) == 0
+                // After the change of credentials, which clears it.
+                && libc::prctl(libc::PR_SET_PDEATHSIG, kill) == 0
+                && libc::raise(libc::SIGSTOP) == 0
+            {
+                libc::_exit(0);
+            }
+            libc::_exit(*libc::__errno_location());
+        }
+        pid
+    };
+    rustix::process::Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .ok_or_else(io::Error::last_os_error)
 }
 
 /// Gives every signal its default action and blocks none, as programs expect when they start.

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::appc::App;
+use crate::id_range::IdRange;
 use crate::root::Root;
 
 const PASSWD: &str = "/etc/passwd";
@@ -30,13 +31,21 @@ impl Identity {
     /// Finds who `app` runs as (appc specification, "user", "group"): a name of the image's passwd or group
     /// file, a number, or the owner of an absolute path in the image.
     ///
+    /// `users` are the pod's ids when it has a user namespace: the root shows those of the host.
     /// `group_defaults_to_uid`: a group that cannot be found is the number of the user, as in images that
     /// were converted from Docker's.
-    pub fn of_app(app: &App, root: &Root, group_defaults_to_uid: bool) -> Result<Self> {
-        let uid = find(root, &app.user, PASSWD, |stat| stat.st_uid)
+    pub fn of_app(
+        app: &App,
+        root: &Root,
+        users: Option<IdRange>,
+        group_defaults_to_uid: bool,
+    ) -> Result<Self> {
+        let of_pod = |id: u32| users.map_or(Ok(id), |users| users.to_pod(id));
+        let valid = |id: u32| valid(id, users);
+        let uid = find(root, &app.user, PASSWD, |stat| of_pod(stat.st_uid))
             .and_then(valid)
             .with_context(|| format!("user {:?}", app.user))?;
-        let gid = match find(root, &app.group, GROUP, |stat| stat.st_gid) {
+        let gid = match find(root, &app.group, GROUP, |stat| of_pod(stat.st_gid)) {
             Err(_) if group_defaults_to_uid => uid,
             found => found
                 .and_then(valid)
@@ -52,15 +61,17 @@ impl Identity {
     }
 }
 
-fn find(root: &Root, who: &str, file: &str, owner: fn(&rustix::fs::Stat) -> u32) -> Result<u32> {
+fn find(
+    root: &Root,
+    who: &str,
+    file: &str,
+    owner: impl Fn(&rustix::fs::Stat) -> Result<u32>,
+) -> Result<u32> {
     if who.starts_with('/') {
         let stat = root
             .stat(Path::new(who))
             .context("look up its owner in the image")?;
-        return stat
-            .as_ref()
-            .map(owner)
-            .context("no such path in the image");
+        return owner(stat.as_ref().context("no such path in the image")?);
     }
     let content = root
         .read(Path::new(file))
@@ -83,12 +94,12 @@ fn find(root: &Root, who: &str, file: &str, owner: fn(&rustix::fs::Stat) -> u32)
 
 /// (uid_t) -1 means "leave as it is" to setresuid(2), so that an app would stay root; systemd refuses it, and the -1
 /// of the time when ids had 16 bits.
-fn valid(id: u32) -> Result<u32> {
+fn valid(id: u32, users: Option<IdRange>) -> Result<u32> {
     const OLD_MINUS_ONE: u32 = u16::MAX as u32;
     if matches!(id, u32::MAX | OLD_MINUS_ONE) {
         bail!("{id} is not a valid id");
     }
-    Ok(id)
+    users.map_or(Ok(id), |users| users.to_host(id).map(|_| id))
 }
 
 /// The pod's own passwd and group files.
@@ -190,8 +201,9 @@ mod tests {
     #[test]
     fn by_name_number_and_path() {
         let (_dir, root) = image();
-        let found =
-            |user, group| Identity::of_app(&app(user, group), &root, false).map(|i| (i.uid, i.gid));
+        let found = |user, group| {
+            Identity::of_app(&app(user, group), &root, None, false).map(|i| (i.uid, i.gid))
+        };
         assert_eq!(found("redis", "redis").unwrap(), (101, 103));
         assert_eq!(found("1000", "root").unwrap(), (1000, 0));
         // A name that looks like a number is a name first.
@@ -199,7 +211,7 @@ mod tests {
         let own = rustix::process::getuid().as_raw();
         assert_eq!(found("/file", "0").unwrap(), (own, 0));
         assert_eq!(
-            Identity::of_app(&app("0", "0"), &root, false)
+            Identity::of_app(&app("0", "0"), &root, None, false)
                 .unwrap()
                 .groups,
             [8, 9]
@@ -212,7 +224,7 @@ mod tests {
         let error = |user, group| {
             format!(
                 "{:#}",
-                Identity::of_app(&app(user, group), &root, false).unwrap_err()
+                Identity::of_app(&app(user, group), &root, None, false).unwrap_err()
             )
         };
         assert_eq!(
@@ -238,10 +250,34 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_a_user_namespace() {
+        let (_dir, root) = image();
+        let own = rustix::process::getuid().as_raw();
+        let found = |user, shift, count| {
+            let users = Some(IdRange { shift, count });
+            let found = Identity::of_app(&app(user, "0"), &root, users, false);
+            found.map(|i| i.uid).map_err(|err| format!("{err:#}"))
+        };
+        assert_eq!(found("redis", 5000, 102), Ok(101));
+        assert_eq!(found("/file", own, 10), Ok(0));
+        assert_eq!(
+            found("redis", 5000, 101).unwrap_err(),
+            "user \"redis\": 101 is none of the 101 ids of the pod's user namespace"
+        );
+        assert_eq!(
+            found("/file", own + 1, 10).unwrap_err(),
+            format!(
+                "user \"/file\": the host's id {own} is outside of the pod's range {}:10",
+                own + 1
+            )
+        );
+    }
+
+    #[test]
     fn groups_of_converted_images_default_to_the_uid() {
         let (_dir, root) = image();
         assert_eq!(
-            Identity::of_app(&app("1000", "none"), &root, true)
+            Identity::of_app(&app("1000", "none"), &root, None, true)
                 .unwrap()
                 .gid,
             1000

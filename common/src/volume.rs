@@ -54,6 +54,8 @@ pub enum Source {
         path: PathBuf,
         /// Whether mounts below it come along.
         recursive: bool,
+        /// Whether its files have the same owners in the pod as on the host, user namespace or not.
+        idmap: bool,
     },
     /// A new directory.
     Empty {
@@ -203,6 +205,7 @@ fn target(path: &str, volume: &PodVolume) -> Result<String> {
 }
 
 fn pod_volume(volume: &Volume, key: String) -> Result<PodVolume> {
+    let idmap = volume.idmap.unwrap_or(false);
     let source = match volume.kind {
         VolumeKind::Host => Source::Host {
             path: volume
@@ -210,7 +213,9 @@ fn pod_volume(volume: &Volume, key: String) -> Result<PodVolume> {
                 .clone()
                 .with_context(|| format!("volume {}: no source", volume.name))?
                 .into(),
-            recursive: volume.recursive.unwrap_or(true),
+            // nspawn maps the ids of one mount.
+            recursive: volume.recursive.unwrap_or(!idmap),
+            idmap,
         },
         VolumeKind::Empty => {
             let mode = match &volume.mode {

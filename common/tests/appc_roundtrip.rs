@@ -171,6 +171,7 @@ fn volume(name: AcName) -> impl Strategy<Value = Volume> {
                 source,
                 read_only,
                 recursive,
+                idmap: read_only.filter(|_| is_host && recursive != Some(true)),
                 mode: mode.filter(|_| !is_host),
                 uid: uid.filter(|_| !is_host),
                 gid: gid.filter(|_| !is_host),

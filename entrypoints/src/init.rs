@@ -20,6 +20,7 @@ use common::caller::Caller;
 use common::cgroup::Entered;
 use common::facts::{HostFacts, PodCgroup};
 use common::flags;
+use common::id_range::IdRange;
 use common::isolate::lsm;
 use common::limits::{self, Limits};
 use common::load::Pod;
@@ -51,7 +52,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
     let dir = PodDir::new(std::env::current_dir().context("find the working directory")?);
-    let pod = Pod::load(&dir)?;
+    let pod = Pod::load(&dir, options.private_users)?;
     options.mutable |= pod.mutable;
     let facts = HostFacts {
         selinux_context: variable("RKT_SELINUX_CONTEXT"),
@@ -88,7 +89,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(&dir, &plan.cgroup)?;
-    let entered = enter_cgroup(&facts, &plan.cgroup)?;
+    let entered = enter_cgroup(&facts, &plan.cgroup, options.private_users)?;
     let limits = Limits::of_pod(&facts.cgroups, &plan.cgroup.path, storage);
     let limited = limit_pod(&dir, &options, &plan, &limits)?;
     let applied = apply(&plan.steps)?;
@@ -162,11 +163,15 @@ pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
 }
 
 /// Enters the pod's cgroup, unless nspawn has systemd make it.
-fn enter_cgroup(facts: &HostFacts, cgroup: &PodCgroup) -> Result<Option<Entered>> {
+fn enter_cgroup(
+    facts: &HostFacts,
+    cgroup: &PodCgroup,
+    users: Option<IdRange>,
+) -> Result<Option<Entered>> {
     if cgroup.scope {
         return Ok(None);
     }
-    facts.cgroups.enter(&cgroup.path).map(Some)
+    facts.cgroups.enter(&cgroup.path, users).map(Some)
 }
 
 /// Sets the limits of the pod's cgroup, and notes what became of them and of the pod's other isolators.

@@ -38,19 +38,30 @@ impl Case {
             body,
         }
     }
+
+    /// The same test with pods that have a user namespace.
+    pub fn users(subject: &str, name: &str, body: fn() -> Result<()>) -> Self {
+        Self {
+            name: format!("users::{subject}::{name}"),
+            way: Way::Users,
+            body,
+        }
+    }
 }
 
 /// Lists the functions of a module as [`Case`]s. Those after `both ways:` are run once more with apps that are added to
-/// pods that run.
+/// pods that run, and those that are listed again after `with users:` once more with pods that have a user namespace.
 #[macro_export]
 macro_rules! cases {
-    ($subject:literal: $($only:ident),* ; both ways: $($name:ident),+ $(,)?) => {
+    ($subject:literal: $($only:ident),* ; both ways: $($name:ident),+ $(,)?
+     $(; with users: $($user:ident),+ $(,)?)?) => {
         /// The tests of this module.
         pub(crate) fn cases() -> Vec<$crate::harness::Case> {
             vec![
                 $($crate::harness::Case::new($subject, stringify!($only), $only),)*
                 $($crate::harness::Case::new($subject, stringify!($name), $name),)+
                 $($crate::harness::Case::added($subject, stringify!($name), $name),)+
+                $($($crate::harness::Case::users($subject, stringify!($user), $user),)+)?
             ]
         }
     };

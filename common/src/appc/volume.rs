@@ -33,6 +33,10 @@ pub struct Volume {
     /// Whether mounts below the source come along (kind host); the specification's default is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recursive: Option<bool>,
+    /// Whether owners are the same in the pod as on the host (kind host), for pods with a user namespace; this project's
+    /// own, false by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idmap: Option<bool>,
     /// The directory's octal mode (kind empty).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -57,6 +61,10 @@ impl Volume {
                     return Err(field.key("source").broken(rule));
                 }
                 field.key("source").check_absolute(source)?;
+                if self.idmap == Some(true) && self.recursive == Some(true) {
+                    let rule = "must not be true for a volume whose owners are mapped (idmap)";
+                    return Err(field.key("recursive").broken(rule));
+                }
                 let owner = [
                     ("mode", self.mode.is_some()),
                     ("uid", self.uid.is_some()),
@@ -77,6 +85,10 @@ impl Volume {
                 if let Some(mode) = self.mode.as_deref().filter(|mode| !is_mode(mode)) {
                     let rule = "must be an octal file mode such as 0755";
                     return Err(field.key("mode").refused(mode, rule));
+                }
+                if self.idmap.is_some() {
+                    let rule = "must be given only for a volume of kind host";
+                    return Err(field.key("idmap").broken(rule));
                 }
                 for (key, id) in [("uid", self.uid), ("gid", self.gid)] {
                     id.map_or(Ok(()), |id| field.key(key).check_id(id))?;

@@ -39,7 +39,8 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     let mut steps = planned.steps;
     steps.extend(files::accounts(&root, inputs));
     let new = |volume: &&PodVolume| !inputs.existing.volumes.contains(&volume.key);
-    steps.extend(volume_steps(dir, volumes.volumes.iter().filter(new)));
+    let made = volumes.volumes.iter().filter(new);
+    steps.extend(volume_steps(dir, inputs, made)?);
     let mut warnings = volumes.warnings;
     warnings.extend(listen::warnings(inputs.pod));
     warnings.extend(planned.warnings);

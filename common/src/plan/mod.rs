@@ -210,7 +210,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let mut warnings = volumes.warnings.clone();
     warnings.extend(listen::warnings(inputs.pod));
     let mut steps = files::of_pod(dir, inputs)?;
-    steps.extend(volume_steps(dir, &volumes.volumes));
+    steps.extend(volume_steps(dir, inputs, &volumes.volumes)?);
     steps.extend(app::sockets::early(&root, &sockets));
     let mut terminal = false;
     let mut capabilities = CapsHashSet::new();
@@ -261,26 +261,39 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
 }
 
 /// The directories of empty volumes.
-fn volume_steps<'a>(dir: &PodDir, volumes: impl IntoIterator<Item = &'a PodVolume>) -> Vec<Step> {
+fn volume_steps<'a>(
+    dir: &PodDir,
+    inputs: &Inputs<'_>,
+    volumes: impl IntoIterator<Item = &'a PodVolume>,
+) -> Result<Vec<Step>> {
     let root = dir.stage_root();
-    let step = |volume: &PodVolume| match &volume.source {
-        Source::Host { .. } => None,
-        Source::Empty {
+    let mut steps = Vec::new();
+    for volume in volumes {
+        let Source::Empty {
             mode,
             uid,
             gid,
             filled_from,
-        } => Some(Step::Volume {
+        } = &volume.source
+        else {
+            continue;
+        };
+        let of_host = |id: u32| {
+            let users = inputs.options.private_users;
+            let id = users.map_or(Ok(id), |users| users.to_host(id));
+            id.with_context(|| format!("volume {}", volume.key))
+        };
+        steps.push(Step::Volume {
             path: dir.shared_volume(&volume.key),
             mode: *mode,
-            uid: *uid,
-            gid: *gid,
+            uid: of_host(*uid)?,
+            gid: of_host(*gid)?,
             filled_from: filled_from
                 .as_ref()
                 .map(|(app, path)| (root.app_root(app), path.clone())),
-        }),
-    };
-    volumes.into_iter().filter_map(step).collect()
+        });
+    }
+    Ok(steps)
 }
 
 /// The paths of one app's steps all lie in the stage1 root.

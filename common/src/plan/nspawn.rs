@@ -141,7 +141,7 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     }
     command.extend(capabilities(pod.capabilities));
     for volume in pod.volumes {
-        command.push(bind(dir, volume)?);
+        command.push(bind(dir, inputs, volume)?);
     }
     command.push("--".into());
     command.extend(supervisor_options(inputs.options.debug).map(str::to_owned));
@@ -202,10 +202,14 @@ fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// The option that mounts a volume in the pod.
-fn bind(dir: &PodDir, volume: &PodVolume) -> Result<String> {
-    let (source, recursive) = match &volume.source {
-        Source::Host { path, recursive } => (path.clone(), *recursive),
-        Source::Empty { .. } => (dir.shared_volume(&volume.key), true),
+fn bind(dir: &PodDir, inputs: &Inputs<'_>, volume: &PodVolume) -> Result<String> {
+    let (source, recursive, idmap) = match &volume.source {
+        Source::Host {
+            path,
+            recursive,
+            idmap,
+        } => (path.clone(), *recursive, *idmap),
+        Source::Empty { .. } => (dir.shared_volume(&volume.key), true, false),
     };
     let source = source.to_str().context("volume source is not UTF-8")?;
     let target = StageRoot::new("/").volumes().join(&volume.key);
@@ -216,8 +220,11 @@ fn bind(dir: &PodDir, volume: &PodVolume) -> Result<String> {
         "--bind"
     };
     let recursion = if recursive { "rbind" } else { "norbind" };
+    // Without a user namespace owners are the same anyway.
+    let mapped = idmap && inputs.options.private_users.is_some();
+    let map = if mapped { ",idmap" } else { "" };
     Ok(format!(
-        "{option}={}:{target}:{recursion}",
+        "{option}={}:{target}:{recursion}{map}",
         escape::colon(source)
     ))
 }

@@ -85,8 +85,11 @@ fn properties(inputs: &Inputs<'_>, resources: &Resources) -> Vec<String> {
 }
 
 /// The v1 controllers in whose hierarchies the pod has a cgroup of its own: all that are mounted where init makes it, those
-/// of systemd where systemd does.
+/// of systemd where systemd does. In a user namespace nspawn mounts them writable by itself.
 fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
+    if inputs.options.private_users.is_some() {
+        return Vec::new();
+    }
     let present = |name: &&str| inputs.facts.cgroups.has_controller(name, "", &[]);
     OF_SYSTEMD
         .iter()

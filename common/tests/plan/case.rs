@@ -11,6 +11,7 @@ use common::appc::Uuid;
 use common::caller::Caller;
 use common::facts::HostFacts;
 use common::flags;
+use common::id_range::IdRange;
 use common::load::Pod;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
 use common::passed::Passed;
@@ -119,8 +120,8 @@ impl Case {
         }
     }
 
-    pub(crate) fn load(&self) -> Result<Pod> {
-        Pod::load(&PodDir::new(self.pod_dir()))
+    pub(crate) fn load(&self, users: Option<IdRange>) -> Result<Pod> {
+        Pod::load(&PodDir::new(self.pod_dir()), users)
     }
 
     /// What `init` does from its command line to the plan.
@@ -130,7 +131,7 @@ impl Case {
         ensure!(flags.rest.is_empty(), "not an option: {:?}", flags.rest);
         let mut options = RunOptions::from_flags(&flags)?;
         let dir = PodDir::new(self.pod_dir());
-        let pod = self.load()?;
+        let pod = self.load(options.private_users)?;
         options.mutable |= pod.mutable;
         let host = self.golden_text("host");
         let host = host.as_deref().map_or(HOST, str::trim);

@@ -98,7 +98,7 @@ fn units_are_read_by_systemd() {
         let mut units = of_image.clone();
         units.extend(generated);
         let loaded = systemd::load(&units, &names);
-        for app in case.load().unwrap().apps {
+        for app in case.load(None).unwrap().apps {
             let unit = common::unit::app_unit(app.name());
             let mut expected = vec![
                 "/prepare-app".to_owned(),

@@ -16,7 +16,7 @@ use common::facts::HostFacts;
 use common::flags::{self, Flag, Parsed, switch, value};
 use common::limits;
 use common::load::Pod;
-use common::options::{RunOptions, id_range};
+use common::options::{RunOptions, private_users};
 use common::plan::{Existing, Inputs, plan_added};
 use common::pod::names_in;
 
@@ -71,8 +71,7 @@ fn options(of_pod: &RunOptions, flags: &Parsed) -> Result<RunOptions> {
     options.disable_seccomp |= flags.is_set("disable-seccomp");
     // The terminal is one of the app that the pod was started with.
     options.interactive = false;
-    let range = flags.value("private-users").filter(|r| !r.is_empty());
-    let range = range.map(id_range).transpose()?;
+    let range = private_users(flags)?;
     if range.is_some() && range != of_pod.private_users {
         bail!("--private-users: the pod has another range of ids");
     }
@@ -89,7 +88,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
         drop(turn);
         forget(crossing, false)?;
     };
-    let pod = Pod::load_app(dir, app)?;
+    let pod = Pod::load_app(dir, app, options.private_users)?;
     let facts = HostFacts {
         selinux_mount_context: options.mount_context.clone(),
         ..HostFacts::read(Path::new("/"))?

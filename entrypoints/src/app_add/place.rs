@@ -4,12 +4,15 @@
 //! alone: a plain root, what stage0 has mounted where the host's mounts are shared with the pod, a volume of another app.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use common::apply::belong;
+use common::id_range::IdRange;
 use common::pod::StageRoot;
 use common::sys::{MountAttributes, mount_setattr};
+use common::user_namespace;
 use common::volume::{PodVolume, Source};
 use rustix::fs::{CWD, fstat, stat};
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -66,17 +69,32 @@ pub(super) fn place<'a>(crossing: &'a Crossing, volumes: &[PodVolume]) -> Result
         mounts: Vec::new(),
         points: Vec::new(),
     };
+    let everything = MountAttributes {
+        slave: true,
+        recursive: true,
+        ..MountAttributes::default()
+    };
     let mut trees = vec![Tree {
-        mount: take(&host.app_root(app), true, false)?,
+        mount: take(&host.app_root(app), everything)?,
         target: pod.app_root(app),
     }];
+    let users = mapped_ids(crossing.options.private_users, volumes)?;
     for volume in volumes {
-        let (source, recursive) = match &volume.source {
-            Source::Host { path, recursive } => (path.clone(), *recursive),
-            Source::Empty { .. } => (crossing.dir.shared_volume(&volume.key), true),
+        let (source, recursive, idmap) = match &volume.source {
+            Source::Host {
+                path,
+                recursive,
+                idmap,
+            } => (path.clone(), *recursive, *idmap),
+            Source::Empty { .. } => (crossing.dir.shared_volume(&volume.key), true, false),
         };
-        let mount = take(&source, recursive, volume.read_only)
-            .with_context(|| format!("volume {}", volume.key))?;
+        let attributes = MountAttributes {
+            read_only: volume.read_only,
+            slave: true,
+            recursive,
+            ids_of: users.as_ref().map(AsFd::as_fd).filter(|_| idmap),
+        };
+        let mount = take(&source, attributes).with_context(|| format!("volume {}", volume.key))?;
         let point = host.volumes().join(&volume.key);
         make_point(&mut placed, &point, source.is_dir())?;
         trees.push(Tree {
@@ -98,16 +116,18 @@ pub(super) fn place<'a>(crossing: &'a Crossing, volumes: &[PodVolume]) -> Result
     Ok(placed)
 }
 
+/// The ids of the pod's user namespace, when it has one and a volume's are to be mapped to them.
+fn mapped_ids(users: Option<IdRange>, volumes: &[PodVolume]) -> Result<Option<OwnedFd>> {
+    let mapped = |volume: &PodVolume| matches!(volume.source, Source::Host { idmap: true, .. });
+    let users = users.filter(|_| volumes.iter().any(mapped));
+    users.map(user_namespace::with_ids).transpose()
+}
+
 /// A detached copy of what is at `path` of the host. Nothing that is mounted in it from now on goes back to the host.
-fn take(path: &Path, recursive: bool, read_only: bool) -> Result<OwnedFd> {
+fn take(path: &Path, attributes: MountAttributes<'_>) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_RECURSIVE, attributes.recursive);
     let mount = open_tree(CWD, path, flags).with_context(|| format!("take {}", path.display()))?;
-    let attributes = MountAttributes {
-        read_only,
-        slave: true,
-        recursive: true,
-    };
     mount_setattr(&mount, attributes)
         .with_context(|| format!("set the attributes of the mount of {}", path.display()))?;
     Ok(mount)
@@ -123,6 +143,7 @@ fn make_point(placed: &mut Placed<'_>, point: &Path, directory: bool) -> Result<
     if !parent.exists() {
         fs::create_dir(parent).with_context(|| format!("make {}", parent.display()))?;
         placed.points.push(parent.to_owned());
+        belong(parent)?;
     }
     if directory {
         fs::create_dir(point).with_context(context)?;
@@ -130,7 +151,8 @@ fn make_point(placed: &mut Placed<'_>, point: &Path, directory: bool) -> Result<
         File::create(point).map(drop).with_context(context)?;
     }
     placed.points.push(point.to_owned());
-    Ok(())
+    // The pod's root removes it.
+    belong(point)
 }
 
 /// Whether the pod, in whose mount namespace this runs, sees at the target what would be mounted there.

@@ -107,9 +107,22 @@ fn unmount(root: &StageRoot, app: &str, others: &[AppSpec]) -> Result<()> {
         } else {
             fs::remove_file(&path)
         };
-        removed.with_context(|| format!("remove {}", path.display()))?;
+        match removed {
+            // What a pod with a user namespace was started with is locked there (mount_namespaces(7)) and stays until its
+            // end, with the mount points that nspawn has made.
+            Err(err) if is_locked(&err) => {}
+            removed => removed.with_context(|| format!("remove {}", path.display()))?,
+        }
     }
     Ok(())
+}
+
+fn is_locked(err: &std::io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(err);
+    matches!(
+        errno,
+        Some(rustix::io::Errno::BUSY | rustix::io::Errno::OVERFLOW)
+    )
 }
 
 /// Removes the records of users and groups that no app is any more.

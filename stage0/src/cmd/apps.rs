@@ -55,6 +55,8 @@ pub(super) fn prepare_pod(
         manifest: &manifest,
         stage1: &stage1,
         overlay: !options.no_overlay && overlay_is_possible(&context.data)?,
+        users: options.private_users.0,
+        etc: Path::new("/etc"),
     };
     let prepared = prepare(&context.pods, &store, &order)?;
     Ok((store, manifest, prepared))

@@ -122,14 +122,6 @@ fn refuses() {
 }
 
 #[test]
-fn options_that_are_not_supported_yet_say_so() {
-    for option in ["--private-users", "--private-users=true"] {
-        let error = Pod::try_parse_from([option]).unwrap_err().to_string();
-        assert!(error.contains("not supported yet"), "{error}");
-    }
-}
-
-#[test]
 fn capabilities_are_retained_or_removed() {
     let both = ["--caps-retain=CAP_CHOWN", "--caps-remove=CAP_KILL"];
     let error = AppOptions::try_parse_from(both).unwrap_err();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser};
 use common::appc::{AcName, Annotation, EnvironmentVariable, ExposedPort, Isolator, Mount, Volume};
 
-use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network};
+use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network, PrivateUsers};
 
 /// What applies to all apps of a command line.
 #[derive(Debug, Default, Args)]
@@ -21,7 +21,7 @@ pub(super) struct SharedOptions {
 /// What `prepare` and `run` know about the pod.
 #[derive(Debug, Args)]
 pub(super) struct PodOptions {
-    /// Storage: NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL] or
+    /// Storage: NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL][,idmap=BOOL] or
     /// NAME,kind=empty[,mode=MODE][,uid=UID][,gid=GID]
     #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
     pub(super) volume: Vec<Volume>,
@@ -49,10 +49,11 @@ pub(super) struct PodOptions {
     /// other ports is not supported yet
     #[arg(long, value_name = "NAME:PORT", value_parser = values::port)]
     pub(super) port: Vec<ExposedPort>,
-    /// Not supported yet: run in a user namespace
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = values::private_users)]
-    pub(super) private_users: Option<String>,
+    /// Run it in a user namespace, in which root is nobody special on the host: with 65536 ids that no other pod and no
+    /// user has, or with those of the host from SHIFT on
+    #[arg(long, value_name = "SHIFT:COUNT", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, value_parser = values::private_users)]
+    pub(super) private_users: PrivateUsers,
 }
 
 /// What `run` and `run-prepared` know about the pod.

@@ -107,7 +107,9 @@ impl List {
         match self.format {
             Format::Json => print_json(&reports.iter().map(listed).collect::<Vec<_>>()),
             Format::Text => {
-                let header = ["UUID", "APP", "IMAGE", "STATE", "CREATED", "STARTED"];
+                let header = [
+                    "UUID", "APP", "IMAGE", "STATE", "CREATED", "STARTED", "USERS",
+                ];
                 let header: &[&str] = if self.no_legend { &[] } else { &header };
                 print_table(header, reports.iter().flat_map(rows))
             }
@@ -153,6 +155,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
                     of_pod("state"),
                     of_pod("created"),
                     of_pod("started"),
+                    of_pod("private-users"),
                 ],
                 _ => vec![String::new(), name, image],
             }

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use common::apply::belong;
 use common::pod::StageRoot;
 
 use super::undo::Undo;
@@ -92,6 +93,7 @@ impl Dns {
 
 fn write(file: std::path::PathBuf, content: &str, undo: &mut Undo<'_>) -> Result<()> {
     whole::write(&file, content.as_bytes())?;
+    belong(&file)?;
     undo.push(move || fs::remove_file(&file).with_context(|| format!("delete {}", file.display())));
     Ok(())
 }

@@ -187,7 +187,8 @@ impl Collector<'_> {
         no_links(dir.path(), Path::new(STAGE_ROOT))?;
         let root = dir.stage_root();
         if dir.overlay_prepared().exists() && !is_mounted(root.path(), self.proc)? {
-            mount_stage1(self.pods, &Store::open(self.pods.data())?, dir)?;
+            // Whoever owns its files: the program that is called looks at none of them.
+            mount_stage1(self.pods, &Store::open(self.pods.data())?, dir, None)?;
             undo.push(move || unmount_root(root.path()));
         }
         Ok(())

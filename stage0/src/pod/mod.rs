@@ -21,6 +21,7 @@ pub mod run;
 pub mod stage1;
 pub mod state;
 pub mod undo;
+pub mod users;
 pub mod wait;
 
 pub use place::{Place, Pods};

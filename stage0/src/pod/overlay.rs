@@ -2,14 +2,22 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use common::id_range::IdRange;
 use common::pod::PodDir;
+use common::sys::{MountAttributes, mount_setattr};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_change, move_mount, open_tree, unmount,
+};
 
 use super::Pods;
 use super::delete::delete_tree;
@@ -41,8 +49,9 @@ impl Layers {
         &self.upper
     }
 
-    /// Makes the directories. The root of an overlay is that of its upper layer, so that takes after the tree's.
-    pub fn make(&self, tree: &Path) -> Result<()> {
+    /// Makes the directories. The root of an overlay is that of its upper layer, so that takes after the tree's, as the
+    /// ids of the pod's user namespace when it has one.
+    pub fn make(&self, tree: &Path, users: Option<IdRange>) -> Result<()> {
         for dir in [&self.upper, &self.work] {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
@@ -53,7 +62,9 @@ impl Layers {
                 self.upper.display()
             )
         };
-        std::os::unix::fs::chown(&self.upper, Some(root.uid()), Some(root.gid()))
+        let of_host = |id: u32| users.map_or(Ok(id), |users| users.to_host(id));
+        let (uid, gid) = (of_host(root.uid())?, of_host(root.gid())?);
+        std::os::unix::fs::chown(&self.upper, Some(uid), Some(gid))
             .and_then(|()| fs::set_permissions(&self.upper, root.permissions()))
             .with_context(context)
     }
@@ -70,12 +81,45 @@ impl Layers {
         of_tree.map_or(Ok(()), remove_if_empty)
     }
 
-    /// Mounts the overlay over `tree` on `target`.
+    /// Mounts the overlay over `tree` on `target`. The tree's files are those of the user namespace `users`, if there is
+    /// one.
+    pub fn mount(
+        &self,
+        pods: &Pods,
+        tree: &Path,
+        target: &Path,
+        users: Option<&OwnedFd>,
+    ) -> Result<()> {
+        match users {
+            None => self.mount_over(pods, tree, target),
+            Some(users) => {
+                let overlay = with_mapped(users, tree, || {
+                    self.mount_over(pods, tree, target)?;
+                    take(target)
+                })?;
+                attach(&overlay, target)
+            }
+        }
+        .with_context(|| format!("mount overlay on {}", target.display()))
+    }
+
+    /// Fails where [`Layers::mount`] would for a user namespace. Nothing stays mounted.
+    pub fn try_mapped(
+        &self,
+        pods: &Pods,
+        tree: &Path,
+        target: &Path,
+        users: &OwnedFd,
+    ) -> Result<()> {
+        with_mapped(users, tree, || self.mount_over(pods, tree, target))
+    }
+
+    /// Mounts the overlay over `tree`, as that is shown here.
     ///
     /// All paths lie in the data directory, and are given to the kernel relative to it: names in there have none of the
     /// characters that mean something in mount options, whatever the path of the data directory has. So this changes
     /// the working directory.
-    pub fn mount(&self, pods: &Pods, tree: &Path, target: &Path) -> Result<()> {
+    fn mount_over(&self, pods: &Pods, tree: &Path, target: &Path) -> Result<()> {
         let data = pods.data();
         std::env::set_current_dir(data).with_context(|| format!("enter {}", data.display()))?;
         let mut options = Vec::new();
@@ -90,15 +134,56 @@ impl Layers {
             options.extend_from_slice(path.as_os_str().as_bytes());
         }
         let options = CString::new(options)?;
-        mount(
+        let target = relative(data, target)?;
+        Ok(mount(
             "overlay",
-            relative(data, target)?,
+            target,
             "overlay",
             MountFlags::empty(),
             options.as_c_str(),
-        )
-        .with_context(|| format!("mount overlay on {}", target.display()))
+        )?)
     }
+}
+
+/// Does `work` where the owners of the files of `tree` are mapped: in a mount namespace of a thread's own, of which
+/// nothing is left however this ends. An overlay keeps the layers that it was made of.
+fn with_mapped<T: Send>(
+    users: &OwnedFd,
+    tree: &Path,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let there = || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
+            .context("make a mount namespace")?;
+        mount_change(
+            "/",
+            MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+        )
+        .context("keep mounts to itself")?;
+        let mapped = take(tree)?;
+        let attributes = MountAttributes {
+            ids_of: Some(users.as_fd()),
+            ..MountAttributes::default()
+        };
+        mount_setattr(&mapped, attributes)
+            .with_context(|| format!("map the owners of {}", tree.display()))?;
+        attach(&mapped, tree)?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(there).join())
+        .map_err(|_| anyhow!("the thread with mapped owners has died"))?
+}
+
+/// A detached copy of the mount at `path`.
+fn take(path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, flags).with_context(|| format!("take {}", path.display()))
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount, c"", CWD, target, flags)
+        .with_context(|| format!("attach it at {}", target.display()))
 }
 
 /// Removes a directory unless it has something in it or is not there.

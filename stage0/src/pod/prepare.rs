@@ -6,17 +6,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use common::appc::{ImageId, PodManifest, Uuid};
+use common::apply::belong;
+use common::id_range::IdRange;
 use common::pod::{PodDir, StageRoot};
 use common::root::Root;
-use rustix::fs::AtFlags;
+use common::user_namespace;
+use rustix::fs::{AtFlags, Gid, Uid};
 use rustix::io::Errno;
 
 use super::delete::delete_tree;
 use super::lock::Lock;
 use super::overlay::Layers;
 use super::undo::Undo;
+use super::users::Users;
 use super::{Place, Pods};
-use crate::store::Store;
+use crate::notice::warn;
+use crate::store::{Store, Tree, owners};
 use crate::whole;
 
 /// What to prepare.
@@ -28,6 +33,10 @@ pub struct Order<'a> {
     pub stage1: &'a ImageId,
     /// Whether the roots are overlays, else plain copies.
     pub overlay: bool,
+    /// Which ids it has, when it has a user namespace.
+    pub users: Option<Users>,
+    /// The host's `/etc`, whose ids it must not get.
+    pub etc: &'a Path,
 }
 
 /// A pod that can be run.
@@ -49,17 +58,21 @@ pub fn prepare(pods: &Pods, store: &Store, order: &Order<'_>) -> Result<Prepared
         places.try_for_each(|place| delete_tree(pods.dir(place, &uuid).path()))
     });
     let pod = pods.rename(&uuid, Place::Embryo, Place::Prepare)?;
-    fill(&pod, store, order).with_context(|| format!("prepare pod {uuid}"))?;
+    fill(pods, &uuid, &pod, store, order).with_context(|| format!("prepare pod {uuid}"))?;
     pods.rename(&uuid, Place::Prepare, Place::Prepared)?;
     undo.keep();
     Ok(Prepared { uuid, lock })
 }
 
-fn fill(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
+fn fill(pods: &Pods, uuid: &Uuid, pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
     touch(&pod.created())?;
     touch(&pod.manifest_lock())?;
     whole::write(&pod.manifest(), &order.manifest.to_json())?;
-    stage1(pod, store, order)?;
+    let users = order
+        .users
+        .map(|users| pods.give_ids(uuid, users, order.etc));
+    let users = users.transpose()?;
+    let overlay = stage1(pods, pod, store, order, users)?;
     // Apps may come later.
     make_dir(&pod.apps_info())?;
     for app in &order.manifest.apps {
@@ -68,43 +81,80 @@ fn fill(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
         make_dir(&pod.app_info(name))?;
         let manifest = store.manifest(image)?;
         whole::write(&pod.app_image_manifest(name), &manifest.to_json())?;
-        if order.overlay {
+        if overlay {
             let tree = store.render(image)?;
             let id = tree.id.to_string();
-            Layers::of(pod, &id, Some(name)).make(&tree.rootfs)?;
+            make_layers(&Layers::of(pod, &id, Some(name)), &tree, users)
+                .with_context(|| format!("app {name}"))?;
             whole::write(&pod.app_tree_id(name), id.as_bytes())?;
         } else {
             let root = pod.stage_root();
             make_dir(&root.app(name))?;
-            store.render_to(image, &root.app_root(name))?;
+            render(store, image, &root.app_root(name), users)
+                .with_context(|| format!("app {name}"))?;
             complete_app(pod, &root, name)?;
         }
     }
-    if order.overlay {
+    if overlay {
         touch(&pod.overlay_prepared())?;
     }
     Ok(())
 }
 
-fn stage1(pod: &PodDir, store: &Store, order: &Order<'_>) -> Result<()> {
+/// Makes the stage1 root, and says whether it is an overlay: those of the apps are the same then.
+fn stage1(
+    pods: &Pods,
+    pod: &PodDir,
+    store: &Store,
+    order: &Order<'_>,
+    users: Option<IdRange>,
+) -> Result<bool> {
     let root = pod.stage_root();
     make_dir(root.path().parent().unwrap_or(root.path()))?;
     let manifest = store.manifest(order.stage1)?;
     whole::write(&pod.stage1_manifest(), &manifest.to_json())?;
-    if !order.overlay {
-        return store.render_to(order.stage1, root.path());
+    if order.overlay {
+        let tree = store.render(order.stage1)?;
+        let id = tree.id.to_string();
+        let layers = Layers::of(pod, &id, None);
+        make_layers(&layers, &tree, users).context("stage1")?;
+        make_dir(root.path())?;
+        let mapped = users.map_or(Ok(()), |users| {
+            let users = user_namespace::with_ids(users)?;
+            layers.try_mapped(pods, &tree.rootfs, root.path(), &users)
+        });
+        match mapped {
+            Ok(()) => {
+                whole::write(&pod.stage1_tree_id(), id.as_bytes())?;
+                return Ok(true);
+            }
+            Err(err) => warn(format_args!("copying root file systems: {err:#}")),
+        }
+        layers.delete()?;
     }
-    let tree = store.render(order.stage1)?;
-    let id = tree.id.to_string();
-    Layers::of(pod, &id, None).make(&tree.rootfs)?;
-    make_dir(root.path())?;
-    whole::write(&pod.stage1_tree_id(), id.as_bytes())
+    render(store, order.stage1, root.path(), users).context("stage1")?;
+    Ok(false)
+}
+
+/// Makes the layers over a tree whose files all have owners in the pod.
+pub fn make_layers(layers: &Layers, tree: &Tree, users: Option<IdRange>) -> Result<()> {
+    if let Some(users) = users {
+        owners::check(&tree.rootfs, users)?;
+    }
+    layers.make(&tree.rootfs, users)
+}
+
+/// Makes a plain root of an image.
+pub fn render(store: &Store, image: &ImageId, root: &Path, users: Option<IdRange>) -> Result<()> {
+    store.render_to(image, root)?;
+    users.map_or(Ok(()), |users| owners::shift(root, users))
 }
 
 /// Puts beside and into the root of an app what stage0 owes it: its image manifest, and `/etc/mtab`.
 pub fn complete_app(pod: &PodDir, root: &StageRoot, app: &str) -> Result<()> {
     let (from, to) = (pod.app_image_manifest(app), root.app_manifest(app));
     fs::copy(&from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    belong(&to)?;
     let app_root = root.app_root(app);
     add_mtab(&app_root).with_context(|| format!("make etc/mtab in {}", app_root.display()))
 }
@@ -114,23 +164,38 @@ fn add_mtab(app_root: &Path) -> Result<()> {
     let etc = Root::open(app_root)?.make_dir(Path::new("/etc"))?;
     match rustix::fs::statat(&etc, c"mtab", AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(()),
-        Err(Errno::NOENT) => Ok(rustix::fs::symlinkat("../proc/self/mounts", &etc, c"mtab")?),
+        Err(Errno::NOENT) => {
+            rustix::fs::symlinkat("../proc/self/mounts", &etc, c"mtab")?;
+            let root = rustix::fs::fstat(Root::open(app_root)?)?;
+            let (uid, gid) = (Uid::from_raw(root.st_uid), Gid::from_raw(root.st_gid));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            Ok(rustix::fs::chownat(
+                &etc,
+                c"mtab",
+                Some(uid),
+                Some(gid),
+                flags,
+            )?)
+        }
         Err(err) => Err(err.into()),
     }
 }
 
-/// Makes a directory that everybody may look into: apps walk through some of them.
+/// Makes a directory that everybody may look into, apps walk through some of them, and those above it that are missing.
 pub fn make_dir(dir: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(dir)
-        .with_context(|| format!("make {}", dir.display()))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    dir.parent().map_or(Ok(()), make_dir)?;
+    let made = fs::DirBuilder::new().mode(0o755).create(dir);
+    made.with_context(|| format!("make {}", dir.display()))?;
+    belong(dir)
 }
 
 /// Makes an empty file.
 pub fn touch(file: &Path) -> Result<()> {
-    fs::write(file, "").with_context(|| format!("write {}", file.display()))
+    fs::write(file, "").with_context(|| format!("write {}", file.display()))?;
+    belong(file)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use common::appc::{PodManifest, Uuid};
+use common::id_range::IdRange;
 use common::pod::{PodDir, SUPERVISOR_READY, StageRoot};
 use common::root::Root;
 use rustix::fs::{OFlags, readlinkat};
@@ -15,6 +16,7 @@ use super::overlay::Layers;
 use super::process;
 use super::run::read_tree_id;
 use super::state::{Seen, State};
+use super::users;
 
 /// A pod as it is now.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Report {
     pub started: Option<SystemTime>,
     /// The pid of its PID 1, while it runs.
     pub pid: Option<i32>,
+    /// Its ids on the host, when it has a user namespace.
+    pub users: Option<IdRange>,
     /// Whether all its apps are ready, while it runs.
     pub ready: Option<bool>,
     /// Its apps; none while the pod is incomplete.
@@ -63,6 +67,7 @@ impl Report {
             pid: (seen.state == State::Running)
                 .then(|| process::pid_one(&files, proc))
                 .flatten(),
+            users: users::of_pod(&files).ok().flatten(),
             ready: (seen.state == State::Running).then(|| stage1.as_ref().is_some_and(is_ready)),
             apps: apps
                 .map(|app| AppReport {
@@ -90,6 +95,9 @@ impl Report {
         }
         if let Some(pid) = self.pid {
             fields.insert("pid".into(), pid.into());
+        }
+        if let Some(users) = self.users {
+            fields.insert("private-users".into(), users.to_string().into());
         }
         if let Some(ready) = self.ready {
             fields.insert("ready".into(), ready.into());

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use common::annotation::entrypoint;
 use common::appc::{PodManifest, Uuid};
+use common::id_range::IdRange;
 use common::pod::PodDir;
+use common::user_namespace;
 
 use super::dns::Dns;
 use super::entrypoint::Stage1;
@@ -17,7 +20,7 @@ use super::lock::Lock;
 use super::overlay::{Layers, unmount_root};
 use super::prepare::{Prepared, complete_app, make_dir};
 use super::undo::Undo;
-use super::{Place, Pods};
+use super::{Place, Pods, users};
 use crate::store::{Store, TreeId};
 
 /// An option for the run entrypoint.
@@ -72,7 +75,8 @@ pub fn run(pods: &Pods, store: Store, pod: &Prepared, config: &RunConfig) -> Res
             );
         }
         let stage1 = Stage1::of(&dir)?;
-        let options = options(config, stage1.interface_version()?)?;
+        let users = users::of_pod(&dir)?;
+        let options = options(config, users, stage1.interface_version()?)?;
         mount_roots(pods, &store, &dir, &manifest, &mut undo)?;
         // The pod names its trees, and its lock survives: nobody removes them.
         drop(store);
@@ -92,13 +96,17 @@ pub fn read_manifest(pod: &PodDir) -> Result<PodManifest> {
 }
 
 /// The options as words, if the stage1 knows them all.
-fn options(config: &RunConfig, version: u32) -> Result<Vec<String>> {
+fn options(config: &RunConfig, users: Option<IdRange>, version: u32) -> Result<Vec<String>> {
+    let users = users.map(|range| RunOption {
+        since: 1,
+        text: format!("--private-users={range}"),
+    });
     let mode = config.dns.mode().map(|mode| RunOption {
         since: 4,
         text: format!("--dns-conf-mode={mode}"),
     });
     let mut words = Vec::new();
-    for option in config.options.iter().chain(&mode) {
+    for option in config.options.iter().chain(&users).chain(&mode) {
         ensure!(
             option.since <= version,
             "{}: the stage1 speaks version {version} of the interface, this needs {}",
@@ -122,7 +130,9 @@ fn mount_roots(
         return Ok(());
     }
     let root = pod.stage_root();
-    mount_stage1(pods, store, pod)?;
+    let users = users::of_pod(pod)?.map(user_namespace::with_ids);
+    let users = users.transpose()?;
+    mount_stage1(pods, store, pod, users.as_ref())?;
     let mounted = root.path().to_owned();
     undo.push(move || unmount_root(&mounted));
     for app in &manifest.apps {
@@ -130,17 +140,24 @@ fn mount_roots(
         let target = root.app_root(name);
         make_dir(&target)?;
         let tree = store.tree(&read_tree_id(&pod.app_tree_id(name))?)?;
-        Layers::of(pod, &tree.id.to_string(), Some(name)).mount(pods, &tree.rootfs, &target)?;
+        let layers = Layers::of(pod, &tree.id.to_string(), Some(name));
+        layers.mount(pods, &tree.rootfs, &target, users.as_ref())?;
         undo.push(move || unmount_root(&target));
         complete_app(pod, &root, name)?;
     }
     Ok(())
 }
 
-/// Mounts the stage1 root of a pod with overlays.
-pub fn mount_stage1(pods: &Pods, store: &Store, pod: &PodDir) -> Result<()> {
+/// Mounts the stage1 root of a pod with overlays, with the owners of a user namespace if there is one.
+pub fn mount_stage1(
+    pods: &Pods,
+    store: &Store,
+    pod: &PodDir,
+    users: Option<&OwnedFd>,
+) -> Result<()> {
     let tree = store.tree(&read_tree_id(&pod.stage1_tree_id())?)?;
-    Layers::of(pod, &tree.id.to_string(), None).mount(pods, &tree.rootfs, pod.stage_root().path())
+    let layers = Layers::of(pod, &tree.id.to_string(), None);
+    layers.mount(pods, &tree.rootfs, pod.stage_root().path(), users)
 }
 
 /// Which tree a file names.
@@ -194,7 +211,7 @@ mod tests {
             ..RunConfig::default()
         };
         assert_eq!(
-            options(&config, 6).unwrap(),
+            options(&config, None, 6).unwrap(),
             [
                 "--net=none",
                 "--hostname=h",
@@ -202,7 +219,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            options(&config, 3).unwrap_err().to_string(),
+            options(&config, None, 3).unwrap_err().to_string(),
             "--dns-conf-mode=resolv=host,hosts=default: the stage1 speaks version 3 of the interface, this needs 4"
         );
     }

@@ -19,6 +19,7 @@ mod fingerprint;
 mod import;
 mod layout;
 mod metadata;
+pub mod owners;
 mod progress;
 mod record;
 mod remove;

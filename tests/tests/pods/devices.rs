@@ -12,7 +12,11 @@ tests::cases!("devices": ; both ways:
     has_the_api_file_systems,
     device_files_of_the_image_do_not_matter,
     others_cannot_be_made_or_opened,
-    volumes_are_opened_as_they_are_mounted,
+    volumes_are_opened_as_they_are_mounted
+    ; with users:
+    has_the_standard_devices,
+    has_the_api_file_systems,
+    device_files_of_the_image_do_not_matter,
 );
 
 fn assert_device(seen: &Seen, name: &str, numbers: (u32, u32)) -> Result<()> {

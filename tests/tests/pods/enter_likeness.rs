@@ -16,7 +16,10 @@ use crate::common::process_of_pod;
 tests::cases!("enter_likeness": ; both ways:
     like_what_the_app_runs,
     like_what_an_app_without_protection_runs,
-    when_and_where_it_runs,
+    when_and_where_it_runs
+    ; with users:
+    like_what_the_app_runs,
+    like_what_an_app_without_protection_runs,
 );
 
 /// Lines of `/proc/self/status` that are about one process and not about what it may do.

@@ -14,7 +14,14 @@ tests::cases!("identity": unknown_group_is_explained; both ways:
     through_a_symlinked_passwd,
     supplementary_groups,
     many_identities_in_one_pod,
-    unknown_user_is_explained,
+    unknown_user_is_explained
+    ; with users:
+    is_the_images,
+    by_name,
+    by_number,
+    by_a_files_owner,
+    through_a_symlinked_passwd,
+    many_identities_in_one_pod,
 );
 
 const NONE: [&str; 0] = [];

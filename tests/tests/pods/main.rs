@@ -49,6 +49,7 @@ mod seccomp;
 mod sockets;
 mod states;
 mod store;
+mod users;
 mod volumes;
 
 use std::path::Path;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         sockets::cases(),
         states::cases(),
         store::cases(),
+        users::cases(),
         volumes::cases(),
     ];
     tests::harness::main(

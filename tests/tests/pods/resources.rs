@@ -23,6 +23,18 @@ tests::cases!("resources": wrong_values; both ways:
     a_lower_oom_score_is_set_or_reported,
     strict,
     kernel_parameters,
+    kernel_parameters_of_the_host
+    ; with users:
+    options_of_apps_are_in_the_kernel,
+    isolators_of_images_are_in_the_kernel,
+    memory_ends_who_takes_more,
+    processor_time,
+    processes,
+    of_the_pod_bound_its_apps,
+    of_the_pod_are_out_of_its_reach,
+    a_lower_oom_score_is_set_or_reported,
+    strict,
+    kernel_parameters,
     kernel_parameters_of_the_host,
 );
 

@@ -20,6 +20,11 @@ tests::cases!("volumes": ; both ways:
     read_only_holds_for_what_is_mounted_in_it,
     mount_point_can_ask_for_read_only,
     missing_source_is_an_error,
+    names_with_awkward_characters
+    ; with users:
+    of_the_host_read_only,
+    of_the_host_not_recursive,
+    read_only_holds_for_what_is_mounted_in_it,
     names_with_awkward_characters,
 );
 

@@ -4,11 +4,6 @@ use anyhow::{Result, bail};
 
 use super::Network;
 
-/// `--private-users`.
-pub(crate) fn private_users(_: &str) -> Result<String> {
-    bail!("pods with a user namespace are not supported yet")
-}
-
 /// `--net`: only the networks that need no plugin.
 pub(crate) fn network(text: &str) -> Result<Network> {
     match text {
@@ -70,11 +65,5 @@ mod tests {
         ] {
             assert_eq!(result.unwrap_err().to_string(), expected);
         }
-    }
-
-    #[test]
-    fn everything_else_fails() {
-        let text = private_users("true").unwrap_err().to_string();
-        assert!(text.contains("not supported yet"), "{text}");
     }
 }

@@ -3,6 +3,8 @@
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::pod::users::Users;
+
 /// The pod's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
@@ -80,9 +82,39 @@ pub(crate) fn insecure(text: &str) -> Result<Insecure> {
     Ok(insecure)
 }
 
+/// The ids of a pod, if it is to have a user namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PrivateUsers(pub(crate) Option<Users>);
+
+/// `SHIFT:COUNT`, or whether there is to be a user namespace.
+pub(crate) fn private_users(text: &str) -> Result<PrivateUsers> {
+    Ok(PrivateUsers(match text {
+        "false" => None,
+        "true" => Some(Users::Pick),
+        range => Some(Users::Given(range.parse()?)),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_users_are_picked_or_given() {
+        let shown = |text| private_users(text).map(|users| format!("{:?}", users.0));
+        assert_eq!(shown("false").unwrap(), "None");
+        assert_eq!(shown("true").unwrap(), "Some(Pick)");
+        assert!(
+            shown("65536:10")
+                .unwrap()
+                .contains("shift: 65536, count: 10")
+        );
+        let error = shown("yes").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"yes\": must be SHIFT:COUNT, two numbers of user ids"
+        );
+    }
 
     #[test]
     fn insecure_options() {

@@ -5,7 +5,7 @@ use common::appc::{AcName, Mount, Volume, VolumeKind};
 
 use super::fields;
 
-/// `NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL]` or `NAME,kind=empty[,mode=MODE][,uid=UID][,gid=GID]`.
+/// `NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL][,idmap=BOOL]` or `NAME,kind=empty[,mode=MODE][,uid=UID][,gid=GID]`.
 pub(crate) fn volume(text: &str) -> Result<Volume> {
     let (name, rest) = text.split_once(',').context("must be NAME,kind=KIND,…")?;
     let mut volume = Volume {
@@ -14,6 +14,7 @@ pub(crate) fn volume(text: &str) -> Result<Volume> {
         source: None,
         read_only: None,
         recursive: None,
+        idmap: None,
         mode: None,
         uid: None,
         gid: None,
@@ -27,10 +28,13 @@ pub(crate) fn volume(text: &str) -> Result<Volume> {
             "source" => once(&mut volume.source, key, absolute(key, value)?)?,
             "readOnly" => once(&mut volume.read_only, key, boolean(key, value)?)?,
             "recursive" => once(&mut volume.recursive, key, boolean(key, value)?)?,
+            "idmap" => once(&mut volume.idmap, key, boolean(key, value)?)?,
             "mode" => once(&mut volume.mode, key, mode(value)?)?,
             "uid" => once(&mut volume.uid, key, id(key, value)?)?,
             "gid" => once(&mut volume.gid, key, id(key, value)?)?,
-            _ => bail!("{key}: unknown (known: kind, source, readOnly, recursive, mode, uid, gid)"),
+            _ => bail!(
+                "{key}: unknown (known: kind, source, readOnly, recursive, idmap, mode, uid, gid)"
+            ),
         }
     }
     volume.kind = kind.context("kind: must be given (host or empty)")?;
@@ -88,10 +92,15 @@ fn check_kind(volume: &Volume) -> Result<()> {
             );
             let of_empty = volume.mode.is_some() || volume.uid.is_some() || volume.gid.is_some();
             ensure!(!of_empty, "mode, uid and gid: only for kind empty");
+            ensure!(
+                volume.idmap != Some(true) || volume.recursive != Some(true),
+                "recursive: mounts below a volume cannot come along with idmap"
+            );
         }
         VolumeKind::Empty => {
             ensure!(volume.source.is_none(), "source: only for kind host");
             ensure!(volume.recursive.is_none(), "recursive: only for kind host");
+            ensure!(volume.idmap.is_none(), "idmap: only for kind host");
         }
     }
     Ok(())
@@ -173,6 +182,10 @@ mod tests {
                 "d,source=/p,kind=host",
                 r#"{"name":"d","kind":"host","source":"/p"}"#,
             ),
+            (
+                "d,kind=host,source=/p,idmap=true",
+                r#"{"name":"d","kind":"host","source":"/p","idmap":true}"#,
+            ),
             ("t-1,kind=empty", r#"{"name":"t-1","kind":"empty"}"#),
             (
                 "t,kind=empty,readOnly=false",
@@ -222,6 +235,11 @@ mod tests {
                 "d,kind=empty,recursive=true",
                 "recursive: only for kind host",
             ),
+            ("d,kind=empty,idmap=true", "idmap: only for kind host"),
+            (
+                "d,kind=host,source=/p,recursive=true,idmap=true",
+                "recursive: mounts below a volume cannot come along with idmap",
+            ),
             (
                 "d,kind=empty,mode=888",
                 "mode=888: must be octal, at most 7777",
@@ -245,7 +263,7 @@ mod tests {
             ),
             (
                 "d,kind=empty,readonly=true",
-                "readonly: unknown (known: kind, source, readOnly, recursive, mode, uid, gid)",
+                "readonly: unknown (known: kind, source, readOnly, recursive, idmap, mode, uid, gid)",
             ),
         ] {
             assert_eq!(volume(text).unwrap_err().to_string(), expected, "{text:?}");

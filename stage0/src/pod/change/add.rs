@@ -5,15 +5,18 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use common::annotation::entrypoint;
 use common::appc::{ImageManifest, PodManifest, RuntimeApp};
+use common::apply::belong;
 use common::env::Environment;
+use common::user_namespace;
 
 use super::cross::Failure;
 use super::{ADDING, Change, delete_file};
 use crate::pod::delete::delete_tree;
 use crate::pod::mounts::unmount_below;
 use crate::pod::overlay::Layers;
-use crate::pod::prepare::{complete_app, make_dir, touch};
+use crate::pod::prepare::{complete_app, make_dir, make_layers, render, touch};
 use crate::pod::undo::Undo;
+use crate::pod::users;
 use crate::store::Store;
 use crate::whole;
 
@@ -85,11 +88,13 @@ impl Change<'_> {
     fn make_root<'u>(&'u self, store: &Store, app: &RuntimeApp, undo: &mut Undo<'u>) -> Result<()> {
         let (dir, name) = (self.dir(), app.name.as_str());
         let root = dir.stage_root();
+        let users = users::of_pod(dir)?;
         let (folder, target) = (root.app(name), root.app_root(name));
         if let Some(apps) = folder.parent() {
             make_dir(apps)?;
         }
         fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;
+        belong(&folder)?;
         let proc = self.pod.proc();
         undo.push(move || {
             unmount_below(&folder, proc)?;
@@ -97,7 +102,7 @@ impl Change<'_> {
         });
         make_dir(&target)?;
         if !dir.overlay_prepared().exists() {
-            store.render_to(&app.image.id, &target)?;
+            render(store, &app.image.id, &target, users)?;
             return complete_app(dir, &root, name);
         }
         let tree = store.render(&app.image.id)?;
@@ -107,8 +112,9 @@ impl Change<'_> {
         let layers = Layers::of(dir, &id, Some(name));
         let made = Layers::of(dir, &id, Some(name));
         undo.push(move || made.delete());
-        layers.make(&tree.rootfs)?;
-        layers.mount(self.pod.pods(), &tree.rootfs, &target)?;
+        make_layers(&layers, &tree, users)?;
+        let users = users.map(user_namespace::with_ids).transpose()?;
+        layers.mount(self.pod.pods(), &tree.rootfs, &target, users.as_ref())?;
         let mounted = target.clone();
         undo.push(move || unmount_below(&mounted, proc));
         complete_app(dir, &root, name)
@@ -136,6 +142,7 @@ impl Change<'_> {
         // The entrypoint writes it again, with what it knows besides.
         let content = Environment::of_app(name, variables, None).to_file();
         whole::write_private(&env, content.as_bytes())?;
+        belong(&env)?;
         undo.push(move || delete_file(&env));
         let file = self.dir().manifest();
         whole::write(&file, &manifest.to_json())?;
