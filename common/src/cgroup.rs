@@ -132,6 +132,15 @@ impl Hierarchies {
             .try_for_each(|hierarchy| join(&hierarchy.dir(&hierarchy.own)))
     }
 
+    /// Has the kernel be ready for processes that join cgroups, by joining one of those that this process is in already:
+    /// the first to join any after a quiet moment waits for the kernel (10 to 20 ms), and those do not who come meanwhile.
+    /// Where it is not allowed they wait.
+    pub fn warm_up(&self) {
+        if let Some(hierarchy) = self.0.first() {
+            let _ = join(&hierarchy.dir(&hierarchy.own));
+        }
+    }
+
     /// Moves this process into the cgroups of another one. The other may be moved meanwhile: systemd removes a v1 cgroup
     /// of its own when the last unit that needs the controller is gone, and moves itself out of it before.
     pub fn join_those_of(proc: &Path, process: &str) -> Result<()> {

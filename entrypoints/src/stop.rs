@@ -67,6 +67,9 @@ impl Pod {
     /// systemd is asked, and not nspawn, which kills the pod when it is asked for a second time, and which may have been
     /// killed itself.
     fn halt(&self) -> Result<()> {
+        // systemd runs commands after the end of apps, and each is put into the app's cgroup.
+        let hierarchies = self.hierarchies.clone();
+        std::thread::spawn(move || hierarchies.warm_up());
         let deadline = Instant::now() + PATIENCE;
         let init = loop {
             // First: who was alive and has no PID 1 is looked at again.
@@ -79,8 +82,13 @@ impl Pod {
             }
             self.wait_a_moment(deadline).context(ADVICE)?;
         };
+        // Found while it is sure to be there. It frees what the host has of the pod, and holds the lock so long.
+        let supervisor = supervisor::of_pod(&self.dir, &self.uuid)?;
         signal(&init, common::sys::halt_signal())?;
         supervisor::wait(&init, None)?;
+        if let Some(supervisor) = supervisor {
+            supervisor::wait(&supervisor, Some(PATIENCE))?;
+        }
         let deadline = Instant::now() + PATIENCE;
         while self.is_alive()? {
             self.wait_a_moment(deadline).context(ADVICE)?;
