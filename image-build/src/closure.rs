@@ -6,8 +6,9 @@ use crate::deb::{Contents, Node};
 use crate::elf;
 use crate::tree::{Origin, Tree};
 
-/// The programs. What PID 1 becomes at the end of the pod, `systemd-shutdown`, is one of ours.
-const PROGRAMS: [&str; 3] = [
+/// The programs; `journalctl` is for stage0, on the host. What PID 1 becomes at the end of the pod, `systemd-shutdown`, is one of ours.
+const PROGRAMS: [&str; 4] = [
+    "usr/bin/journalctl",
     "usr/bin/systemd-nspawn",
     "usr/lib/systemd/systemd",
     "usr/lib/systemd/systemd-journald",

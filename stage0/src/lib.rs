@@ -2,6 +2,7 @@
 
 pub mod cmd;
 pub mod image;
+pub mod logs;
 mod notice;
 pub mod pod;
 pub mod store;

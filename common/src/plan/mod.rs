@@ -27,6 +27,7 @@ use crate::status::{IsolatorReport, Outcome};
 use crate::volume::{PodVolume, Source, Volumes};
 
 pub use added::{AddedApp, plan_added};
+pub use nspawn::{LIBRARIES, LOADER};
 
 /// All that the plan depends on.
 #[derive(Debug)]

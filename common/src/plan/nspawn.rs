@@ -12,11 +12,11 @@ use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
 use crate::volume::{PodVolume, Source};
 
-/// The image's own dynamic loader, by which its nspawn runs on a host without systemd's libraries. The file itself: the
+/// The image's own dynamic loader, by which its programs run on a host without systemd's libraries. The file itself: the
 /// link to it in usr/lib64 is an absolute one, which would lead to the host's.
-const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+pub const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 /// Where the image's libraries are.
-const LIBRARIES: [&str; 2] = [
+pub const LIBRARIES: [&str; 2] = [
     "usr/lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu/systemd",
 ];

@@ -14,6 +14,7 @@ mod dev;
 pub(crate) mod execute;
 pub(crate) mod isolators;
 mod listen;
+mod log_streams;
 pub(crate) mod mounts;
 mod notify;
 mod protect;
@@ -56,6 +57,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         _ => anyhow::bail!("needs an app, -- and a program, see --help"),
     };
     let hook = flags.is_set("hook");
+    log_streams::separate(app)?;
     // Handlers of events are not the app.
     let mut teller = if hook {
         Teller::default()

@@ -5,6 +5,7 @@ mod apps;
 mod enter;
 mod gc;
 mod image;
+mod logs;
 mod manifest;
 mod options;
 pub mod output;
@@ -86,6 +87,8 @@ enum Command {
     Status(pods::Status),
     /// Print a pod's manifest
     CatManifest(pods::CatManifest),
+    /// Show what the apps of a pod have said
+    Logs(logs::Logs),
     /// Execute a command in an app of a running pod, confined as the app is
     #[command(override_usage = "stage0 enter [--app=APP] UUID [CMD [ARGS…]]")]
     Enter(enter::Enter),
@@ -167,6 +170,7 @@ fn execute(args: Vec<OsString>) -> Result<()> {
         Command::List(list) => list.execute(&context),
         Command::Status(status) => status.execute(&context),
         Command::CatManifest(cat) => cat.execute(&context),
+        Command::Logs(logs) => logs.execute(&context),
         Command::Enter(enter) => enter.execute(&context),
         Command::Stop(stop) => stop.execute(&context),
         Command::Rm(rm) => rm.execute(&context),

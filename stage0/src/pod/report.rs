@@ -1,7 +1,7 @@
 //! What is to be said about a pod.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 
 use super::overlay::Layers;
 use super::process;
-use super::run::read_tree_id;
 use super::state::{Seen, State};
 use super::users;
 
@@ -113,11 +112,20 @@ impl Report {
 }
 
 /// The part of the stage1 root that the pod has written: with overlay it is there without a mount, too.
-pub(super) fn written_root(pod: &PodDir) -> Option<Root> {
+pub(crate) fn written_root(pod: &PodDir) -> Option<Root> {
     let root = match pod.overlay_prepared().exists() {
         true => {
-            let id = read_tree_id(&pod.stage1_tree_id()).ok()?.to_string();
-            Layers::of(pod, &id, None).upper().to_owned()
+            // Another stage0 names its trees in another way: any plain name will do.
+            let id = fs::read_to_string(pod.stage1_tree_id()).ok()?;
+            let id = Path::new(id.trim());
+            let mut parts = id.components();
+            let plain = matches!(
+                (parts.next(), parts.next()),
+                (Some(Component::Normal(_)), None)
+            );
+            Layers::of(pod, id.to_str().filter(|_| plain)?, None)
+                .upper()
+                .to_owned()
         }
         false => pod.stage_root().path().to_owned(),
     };

@@ -9,6 +9,7 @@ mod enter_races;
 mod files;
 mod flags;
 mod gc;
+mod logs;
 mod manifest;
 mod start;
 mod stop;
@@ -27,13 +28,14 @@ fn main() -> ExitCode {
         files::cases(),
         flags::cases(),
         gc::cases(),
+        logs::cases(),
         manifest::cases(),
         start::cases(),
         stop::cases(),
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),
-        &["stage1.aci"],
+        &["stage0", "stage1.aci"],
         cases.into_iter().flatten().collect(),
     )
 }

@@ -59,6 +59,18 @@ fn entries_say_whose_they_are() -> Result<()> {
                 BTreeSet::from(["before", "main", "error", "after"]),
                 "{user}: {finished}"
             );
+            for entry in &entries {
+                let expected = match text(entry, "MESSAGE")? {
+                    "error" => "3",
+                    _ => "6",
+                };
+                assert_eq!(text(entry, "PRIORITY")?, expected, "{entry:?}");
+            }
+            let streams = fixture.stage0(["logs", &uuid])?.expect(0)?;
+            let mut stdout: Vec<_> = streams.stdout.lines().collect();
+            stdout.sort_unstable();
+            assert_eq!(stdout, ["after", "before", "main"]);
+            assert_eq!(streams.stderr, "error\n");
             let mut heard = finished.console(name);
             heard.sort_unstable();
             assert_eq!(heard, ["after", "before", "error", "main"], "{user}");

@@ -34,6 +34,8 @@ mod identity;
 mod images;
 mod isolators;
 mod logs;
+mod logs_command;
+mod logs_follow;
 mod lsm;
 mod missing;
 mod mounts;
@@ -90,6 +92,8 @@ fn main() -> ExitCode {
         images::cases(),
         isolators::cases(),
         logs::cases(),
+        logs_command::cases(),
+        logs_follow::cases(),
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
