@@ -17,6 +17,7 @@ mod listen;
 pub(crate) mod mounts;
 mod notify;
 mod protect;
+mod streams;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -118,7 +119,14 @@ fn become_app(
         note_start(&root, app, &isolators)?;
         isolators::check(&spec, &isolators)?;
     }
+    let mux = match hook {
+        true => None,
+        false => streams::connect_mux(&root, &spec)?,
+    };
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
+    if let Some(mux) = mux {
+        mux.take(app, &spec).context("make the app's streams")?;
+    }
     spec.confinement
         .take_identity()
         .context("take on the app's identity")?;
