@@ -22,6 +22,8 @@ pub mod entrypoint {
     pub const APP_STOP: &str = "coreos.com/rkt/stage1/app/stop";
     /// Makes a running pod forget an app.
     pub const APP_RM: &str = "coreos.com/rkt/stage1/app/rm";
+    /// Attaches to an app's streams.
+    pub const ATTACH: &str = "coreos.com/rkt/stage1/attach";
     /// Version of the interface that the image speaks.
     pub const INTERFACE_VERSION: &str = "coreos.com/rkt/stage1/interface-version";
 }

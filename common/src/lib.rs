@@ -39,6 +39,7 @@ pub mod record;
 pub mod root;
 pub mod spec;
 pub mod status;
+pub mod stream;
 pub mod sys;
 pub mod time_span;
 pub mod unit;

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::stream::Target;
 use crate::unit::app_units;
 
 /// The stage1 root file system, from the pod directory.
@@ -228,6 +229,31 @@ impl StageRoot {
     /// The compiled system call filter of one app ([`crate::isolate::seccomp`]); this project's own.
     pub fn seccomp(&self, app: &str) -> PathBuf {
         self.0.join("rkt/seccomp").join(app)
+    }
+
+    /// The folder of an app's endpoints, sockets to which one attaches.
+    pub fn iottymux(&self, app: &str) -> PathBuf {
+        self.0.join("rkt/iottymux").join(app)
+    }
+
+    /// Which endpoints an app has: there as long as they are served.
+    pub fn endpoints(&self, app: &str) -> PathBuf {
+        self.iottymux(app).join("endpoints")
+    }
+
+    /// One of an app's endpoints.
+    pub fn endpoint(&self, app: &str, target: Target) -> PathBuf {
+        self.iottymux(app).join(format!("sock-{}", target.name()))
+    }
+
+    /// Where the size of an app's terminal is told; this project's own.
+    pub fn terminal_size(&self, app: &str) -> PathBuf {
+        self.iottymux(app).join("sock-size")
+    }
+
+    /// Where prepare-app hands an app's streams over, in the pod alone; this project's own.
+    pub fn mux_socket(&self) -> PathBuf {
+        self.0.join("run/stage1/iottymux")
     }
 
     /// Where the pod's volumes are mounted for the apps to take them from; this project's own.

@@ -7,6 +7,7 @@ use crate::confine::Confinement;
 use crate::isolate::resource::Resources;
 use crate::listen::Socket;
 use crate::status::IsolatorReport;
+use crate::stream::Served;
 use serde::{Deserialize, Serialize};
 
 /// The app's root, mounts and identity. The program and its arguments are on the command line of the app's
@@ -42,6 +43,9 @@ pub struct AppSpec {
     /// The names of its credentials, files in [`crate::pod::StageRoot::credential`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
+    /// Its streams, when `iottymux` serves some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Served>,
 }
 
 /// Where an app finds its credentials, which its environment tells it.

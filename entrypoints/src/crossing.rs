@@ -64,9 +64,7 @@ impl Crossing {
             );
         }
         let enter = variable(ENTER)?;
-        let pid = variable(PID)?;
-        let init = supervisor::pod_init(&pid).context(PID)?;
-        check_pod(&dir, &pid).context(PID)?;
+        let RunningPod { dir, pid, init } = running_pod()?;
         Ok(Crossing {
             dir,
             options,
@@ -108,6 +106,25 @@ impl Crossing {
         }
         Ok(())
     }
+}
+
+/// A running pod that is only looked at.
+pub(crate) struct RunningPod {
+    /// The pod.
+    pub(crate) dir: PodDir,
+    /// The pid of its PID 1.
+    pid: String,
+    /// The pod's PID 1.
+    init: OwnedFd,
+}
+
+/// The pod in the working directory, whose PID 1 the environment names.
+pub(crate) fn running_pod() -> Result<RunningPod> {
+    let dir = PodDir::new(".");
+    let pid = variable(PID)?;
+    let init = supervisor::pod_init(&pid).context(PID)?;
+    check_pod(&dir, &pid).context(PID)?;
+    Ok(RunningPod { dir, pid, init })
 }
 
 fn variable(name: &str) -> Result<String> {

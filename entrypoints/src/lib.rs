@@ -8,10 +8,12 @@
 //! | [`gc`] | on the host | frees what outlives the pod |
 //! | [`app_add`] | on the host | makes an app known to a running pod |
 //! | [`app_start`], [`app_stop`], [`app_rm`] | on the host | start, stop, forget an app of a running pod |
+//! | [`attach`] | on the host | attaches to the streams of an app |
 //! | [`manage`] | in the pod, for the four | asks systemd, takes away what is left of an app |
 //! | [`pid1`] | in the pod, before systemd | lets systemd use the pod's cgroups, sets kernel parameters |
 //! | [`prepare_app`] | in the pod, as the process of an app's unit | makes the app's root, becomes the app |
 //! | [`health`] | in the pod, time and again | looks whether an app is well |
+//! | [`iottymux`] | in the pod, when an app needs it | serves the streams of apps to those who attach |
 //! | [`reaper`] | in the pod, when an app has ended | writes its exit status |
 //! | [`shutdown`] | in the pod, as PID 1 when systemd is done | completes the journal, ends with the pod's exit status |
 //!
@@ -27,12 +29,15 @@ pub mod app_add;
 pub mod app_rm;
 pub mod app_start;
 pub mod app_stop;
+pub mod attach;
 mod crossing;
+mod endpoint;
 pub mod enter;
 pub mod gc;
 pub mod health;
 pub mod init;
 mod inside;
+pub mod iottymux;
 mod journal;
 pub mod manage;
 mod manager;
@@ -45,6 +50,7 @@ pub mod shutdown;
 mod start_report;
 pub mod stop;
 mod supervisor;
+mod terminal;
 
 /// The exit status of a failure of ours, as opposed to one of the program that is run.
 pub const FAILURE: u8 = 254;

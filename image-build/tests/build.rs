@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const IMAGE_BUILD: &str = env!("CARGO_BIN_EXE_image-build");
-const ENTRYPOINTS: [&str; 14] = [
+const ENTRYPOINTS: [&str; 16] = [
     "init",
     "enter",
     "stop",
@@ -24,6 +24,8 @@ const ENTRYPOINTS: [&str; 14] = [
     "app-stop",
     "app-rm",
     "manage",
+    "attach",
+    "iottymux",
 ];
 
 fn repository() -> PathBuf {

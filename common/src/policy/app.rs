@@ -50,6 +50,8 @@ pub struct AppPolicy {
     pub credentials: BTreeMap<String, PathBuf>,
     /// How it is found out whether it is well.
     pub health: Option<Health>,
+    /// Whether output to which one can attach is logged, too.
+    pub log_streams: bool,
 }
 
 impl AppPolicy {
@@ -87,6 +89,9 @@ impl AppPolicy {
                 keys::RESTART
             );
         }
+        let switch = [("true", true), ("false", false)];
+        let log_streams = value(keys::LOG_STREAMS);
+        let log_streams = log_streams.map(|text| choice(keys::LOG_STREAMS, text, &switch));
         Ok(AppPolicy {
             restart,
             restart_delay: span(keys::RESTART_DELAY, SHORTEST_DELAY)?.unwrap_or(RESTART_DELAY),
@@ -100,6 +105,7 @@ impl AppPolicy {
             start_timeout: start_timeout.unwrap_or(Some(START_TIMEOUT)),
             credentials: credential::files(runtime)?,
             health,
+            log_streams: log_streams.transpose()?.unwrap_or(true),
         })
     }
 }

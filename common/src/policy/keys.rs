@@ -32,6 +32,8 @@ pub const HEALTH_TIMEOUT: &str = "stage1/health-timeout";
 pub const HEALTH_RETRIES: &str = "stage1/health-retries";
 /// What is done with an unhealthy app.
 pub const HEALTH_ACTION: &str = "stage1/health-action";
+/// Whether what an app says on streams to which one can attach is logged, too.
+pub const LOG_STREAMS: &str = "stage1/log-streams";
 
 /// What an annotation stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub enum Place {
 const APPS: &[Place] = &[Place::App, Place::Image];
 
 /// Every name, with its places. An image may not name files of the host.
-const KEYS: [(&str, &[Place]); 12] = [
+const KEYS: [(&str, &[Place]); 13] = [
     (EXIT_POLICY, &[Place::Pod]),
     (RESTART, APPS),
     (RESTART_DELAY, APPS),
@@ -61,6 +63,7 @@ const KEYS: [(&str, &[Place]); 12] = [
     (HEALTH_TIMEOUT, APPS),
     (HEALTH_RETRIES, APPS),
     (HEALTH_ACTION, APPS),
+    (LOG_STREAMS, APPS),
 ];
 
 /// Checks that the names of this project's are known, and stand where they mean something.

@@ -112,6 +112,12 @@ pub fn health_timer(app: &str) -> String {
     format!("health-{app}.timer")
 }
 
+/// The socket on which apps hand their streams over to [`MUX_UNIT`] (in the image, `rootfs/`).
+pub const MUX_SOCKET_UNIT: &str = "iottymux.socket";
+
+/// What serves the streams of apps to which one can attach.
+pub const MUX_UNIT: &str = "iottymux.service";
+
 /// All units that an app may have: its own and those that belong to it.
 pub fn app_units(app: &str) -> [String; 5] {
     [

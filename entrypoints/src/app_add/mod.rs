@@ -121,7 +121,8 @@ fn has_remains(crossing: &Crossing) -> Result<bool> {
     let app = crossing.app.as_str();
     let root = crossing.dir.stage_root();
     // stage0 writes the environment first, and there may be a status.
-    let files = root.app_files(app);
+    let mut files = root.app_files(app);
+    files.push(root.iottymux(app));
     let of_stage0 = [root.env(app), root.status(app)];
     let mut files = files.iter().filter(|file| !of_stage0.contains(file));
     let own = format!("{app}.");

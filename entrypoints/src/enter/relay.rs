@@ -1,11 +1,13 @@
 //! Carries what is typed to the terminal in the pod, and what it shows to the caller's.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{tcgetwinsize, tcsetwinsize};
+
+use crate::terminal::Raw;
 
 /// How long the terminal may still show something after the command's end, when others hold it open.
 const REST: Timespec = Timespec {
@@ -21,36 +23,33 @@ pub(super) struct Relay {
     typed: Vec<u8>,
     /// Whether the caller's terminal can still give something.
     open: bool,
-    /// How the caller's terminal was before.
-    before: Termios,
+    /// The caller's terminal.
+    raw: Raw,
 }
 
 impl Relay {
     /// Begins: the caller's terminal hands on every key.
     pub(super) fn new(master: OwnedFd) -> Result<Self> {
-        let before = tcgetattr(rustix::stdio::stdin()).context("read the terminal's mode")?;
         let relay = Relay {
             master,
             typed: Vec::new(),
             open: true,
-            before,
+            raw: Raw::new()?,
         };
-        relay.resume()?;
+        relay.resize();
         Ok(relay)
     }
 
     /// Has the caller's terminal hand on every key, and the one in the pod be of its size.
     pub(super) fn resume(&self) -> Result<()> {
-        let mut raw = self.before.clone();
-        raw.make_raw();
-        set_mode(&raw).context("set the terminal's mode")?;
+        self.raw.resume()?;
         self.resize();
         Ok(())
     }
 
     /// Has the caller's terminal be as it was.
     pub(super) fn pause(&self) -> Result<()> {
-        set_mode(&self.before).context("restore the terminal's mode")
+        self.raw.pause()
     }
 
     /// Gives the terminal in the pod the size of the caller's.
@@ -134,15 +133,4 @@ impl Relay {
             }
         }
     }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // Where it fails there is no terminal any more.
-        let _ = self.pause();
-    }
-}
-
-fn set_mode(mode: &Termios) -> rustix::io::Result<()> {
-    tcsetattr(rustix::stdio::stdin().as_fd(), OptionalActions::Drain, mode)
 }

@@ -7,18 +7,14 @@ use std::io::{IoSlice, IoSliceMut, IsTerminal};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
-use rustix::fs::{FileType, Mode, OFlags, Uid, fchown, fstat, major, minor};
+use anyhow::{Context, Result};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::ioctl_tiocsctty;
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, isatty, tcgetwinsize, tcsetwinsize};
+use rustix::termios::{Winsize, isatty, tcgetwinsize};
 
-/// The number of `/dev/ptmx` (admin-guide/devices.txt of the kernel).
-const PTMX: (u32, u32) = (5, 2);
+use crate::terminal::{Pair, make};
 
 /// The side of the process that enters.
 pub(super) struct Inside {
@@ -58,22 +54,7 @@ impl Inside {
     /// Makes a terminal of `uid` in this process's mount namespace, and takes it for the controlling terminal and for
     /// those of the standard streams that are the caller's terminal.
     pub(super) fn take(self, uid: u32) -> Result<()> {
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty())
-            .context("open /dev/ptmx of the app")?;
-        let stat = fstat(&master)?;
-        let device = (major(stat.st_rdev), minor(stat.st_rdev));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != PTMX {
-            bail!("/dev/ptmx of the app is another file: restore it, or enter without a terminal");
-        }
-        unlockpt(&master).context("unlock it")?;
-        // Not by a path, at which the app could have put another.
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = ioctl_tiocgptpeer(&master, flags).context("open its other side")?;
-        tcsetwinsize(&master, self.size).context("set its size")?;
-        // As login(1) does it: the group stays that of terminals.
-        fchown(&slave, Some(Uid::from_raw(uid)), None).context("give it to the app's user")?;
-        ioctl_tiocsctty(&slave).context("make it the controlling terminal")?;
+        let Pair { master, slave } = make(uid, self.size)?;
         self.send(&master)?;
         if isatty(rustix::stdio::stdin()) {
             rustix::stdio::dup2_stdin(&slave).context("make it standard input")?;

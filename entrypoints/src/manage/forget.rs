@@ -45,9 +45,10 @@ pub(super) fn forget(root: &StageRoot, app: &str, force: bool) -> Result<()> {
     for file in &gone {
         absent(fs::remove_file(file)).with_context(|| format!("remove {}", file.display()))?;
     }
-    let credentials = root.credentials(app);
-    absent(fs::remove_dir_all(&credentials))
-        .with_context(|| format!("remove {}", credentials.display()))?;
+    for folder in [root.credentials(app), root.iottymux(app)] {
+        absent(fs::remove_dir_all(&folder))
+            .with_context(|| format!("remove {}", folder.display()))?;
+    }
     remove_accounts(root, &others)?;
     manager.unload(&units)
 }

@@ -18,6 +18,7 @@ mod log_streams;
 pub(crate) mod mounts;
 mod notify;
 mod protect;
+mod streams;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -120,7 +121,14 @@ fn become_app(
         note_start(&root, app, &isolators)?;
         isolators::check(&spec, &isolators)?;
     }
+    let mux = match hook {
+        true => None,
+        false => streams::connect_mux(&root, &spec)?,
+    };
     mounts::enter_root(&root, app, &spec).context("make the app's root")?;
+    if let Some(mux) = mux {
+        mux.take(app, &spec).context("make the app's streams")?;
+    }
     spec.confinement
         .take_identity()
         .context("take on the app's identity")?;

@@ -52,7 +52,7 @@ impl Enter {
         }
         let dir = context.pods.dir(seen.pod.place, &uuid);
         let enter = || -> Result<()> {
-            let app = self.app(&dir)?;
+            let app = one_app(&dir, self.app.as_deref())?;
             let files = seen.pod.files();
             let pid = wait_for_pid_one(&files, &context.proc)?;
             let mut command = Stage1::of(&dir)?.command(&dir, entrypoint::ENTER)?;
@@ -67,30 +67,30 @@ impl Enter {
         };
         enter().with_context(|| format!("enter pod {uuid}"))
     }
+}
 
-    /// The app that is named, or else the only one.
-    fn app(&self, pod: &PodDir) -> Result<String> {
-        let apps = read_manifest(pod)?.apps;
-        let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
-        match (&self.app, &names[..]) {
-            (Some(app), _) if names.contains(&app.as_str()) => Ok(app.clone()),
-            (Some(app), []) => bail!("--app={app}: the pod has no apps"),
-            (Some(app), _) => bail!(
-                "--app={app}: the pod has no such app, but {}",
-                names.join(", ")
-            ),
-            (None, [app]) => Ok((*app).to_owned()),
-            (None, []) => bail!("it has no apps"),
-            (None, _) => bail!(
-                "it has several apps, say which with --app: {}",
-                names.join(", ")
-            ),
-        }
+/// The app that is named, or else the only one.
+pub(super) fn one_app(pod: &PodDir, named: Option<&str>) -> Result<String> {
+    let apps = read_manifest(pod)?.apps;
+    let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
+    match (named, &names[..]) {
+        (Some(app), _) if names.contains(&app) => Ok(app.to_owned()),
+        (Some(app), []) => bail!("--app={app}: the pod has no apps"),
+        (Some(app), _) => bail!(
+            "--app={app}: the pod has no such app, but {}",
+            names.join(", ")
+        ),
+        (None, [app]) => Ok((*app).to_owned()),
+        (None, []) => bail!("it has no apps"),
+        (None, _) => bail!(
+            "it has several apps, say which with --app: {}",
+            names.join(", ")
+        ),
     }
 }
 
 /// The pod's PID 1, which a pod that has just been started does not have yet.
-fn wait_for_pid_one(pod: &PodDir, proc: &Path) -> Result<i32> {
+pub(super) fn wait_for_pid_one(pod: &PodDir, proc: &Path) -> Result<i32> {
     let deadline = Instant::now() + START_TIME;
     loop {
         if let Some(pid) = process::pid_one(pod, proc) {

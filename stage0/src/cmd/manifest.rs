@@ -1,14 +1,15 @@
 //! Makes the pod manifest out of images and options.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use common::annotation;
 use common::appc::isolator::{
     CAPABILITIES_REMOVE_SET, CAPABILITIES_RETAIN_SET, SECCOMP_REMOVE_SET, SECCOMP_RETAIN_SET,
 };
 use common::appc::{
-    AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
+    self, AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
     RuntimeApp, RuntimeImage,
 };
+use common::stream::Modes;
 
 use super::options::{AppOptions, PodOptions, SharedOptions};
 
@@ -68,6 +69,8 @@ fn check_ports(manifest: &PodManifest) -> Result<()> {
 /// What the specification's own rules leave to stage0.
 pub(super) fn check(manifest: &PodManifest) -> Result<()> {
     for app in &manifest.apps {
+        Modes::read(|name| appc::annotation(&app.annotations, name))
+            .with_context(|| format!("app {}", app.name))?;
         for mount in &app.mounts {
             let known = mount.app_volume.is_some()
                 || manifest.volumes.iter().any(|v| v.name == mount.volume);

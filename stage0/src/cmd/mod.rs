@@ -2,6 +2,7 @@
 
 mod app;
 mod apps;
+mod attach;
 mod enter;
 mod gc;
 mod image;
@@ -92,6 +93,8 @@ enum Command {
     /// Execute a command in an app of a running pod, confined as the app is
     #[command(override_usage = "stage0 enter [--app=APP] UUID [CMD [ARGS…]]")]
     Enter(enter::Enter),
+    /// Attach to the streams of an app of a running pod
+    Attach(attach::Attach),
     /// Stop running pods
     Stop(pods::Stop),
     /// Remove pods that do not run
@@ -172,6 +175,7 @@ fn execute(args: Vec<OsString>) -> Result<()> {
         Command::CatManifest(cat) => cat.execute(&context),
         Command::Logs(logs) => logs.execute(&context),
         Command::Enter(enter) => enter.execute(&context),
+        Command::Attach(attach) => attach.execute(&context),
         Command::Stop(stop) => stop.execute(&context),
         Command::Rm(rm) => rm.execute(&context),
         Command::Gc(gc) => gc.execute(&context),

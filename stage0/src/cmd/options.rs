@@ -137,13 +137,13 @@ pub(super) struct AppOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
     pub(super) readonly_rootfs: bool,
-    /// Where standard input comes from: null (default) or interactive; others are not supported yet
+    /// Where standard input comes from: null (default), interactive, or stream or tty, to which one can attach
     #[arg(long, value_name = "MODE", value_parser = values::input)]
     pub(super) stdin: Option<String>,
-    /// Where standard output goes: log (default), null or interactive; others are not supported yet
+    /// Where standard output goes: log (default), null, interactive, or stream or tty, to which one can attach
     #[arg(long, value_name = "MODE", value_parser = values::output)]
     pub(super) stdout: Option<String>,
-    /// Where standard error goes: log (default), null or interactive; others are not supported yet
+    /// Where standard error goes: log (default), null, interactive, or stream or tty, to which one can attach
     #[arg(long, value_name = "MODE", value_parser = values::output)]
     pub(super) stderr: Option<String>,
     /// An annotation of the app in the pod manifest

@@ -6,6 +6,7 @@ mod app_life;
 mod app_together;
 mod archives;
 mod arguments;
+mod attach;
 mod bad_annotations;
 mod bad_input;
 mod bad_isolators;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         app_together::cases(),
         archives::cases(),
         arguments::cases(),
+        attach::cases(),
         bad_annotations::cases(),
         bad_input::cases(),
         bad_isolators::cases(),

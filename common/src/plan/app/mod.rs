@@ -17,9 +17,9 @@ use crate::load::PodApp;
 use crate::pod::StageRoot;
 use crate::policy::keys;
 use crate::spec::{AppSpec, credentials_directory};
+use crate::stream::Mode;
 use crate::unit::{LINE_MAX, Unit};
 use crate::volume::Volumes;
-use streams::Stream;
 
 pub(super) fn plan(
     root: &StageRoot,
@@ -35,7 +35,7 @@ pub(super) fn plan(
         .cloned()
         .unwrap_or_default();
     let streams = streams::streams(inputs, app)?;
-    let terminal = streams.stdin == Stream::Terminal;
+    let terminal = streams.modes.any(Mode::Interactive);
     let isolation = isolation::plan(inputs, app)?;
     let mut directives = isolation.directives;
     directives.extend(devices::directives(inputs.pod, volumes, &mounts));
@@ -61,11 +61,15 @@ pub(super) fn plan(
         mounts,
         sockets: sockets.get(name).cloned().unwrap_or_default(),
         credentials: app.credentials.0.keys().cloned().collect(),
+        streams: streams.served.clone(),
     };
     let mut spec_json = serde_json::to_string_pretty(&spec)?;
     spec_json.push('\n');
     let mut steps = vec![
-        Step::private_file(root.env(name), environment(inputs, app, terminal).to_file()),
+        Step::private_file(
+            root.env(name),
+            environment(inputs, app, streams.term(inputs)).to_file(),
+        ),
         Step::file(root.spec(name), spec_json),
         Step::file(root.units().join(unit.name()), unit.to_string()),
     ];
@@ -107,10 +111,10 @@ fn check_length(unit: &Unit, field: &str) -> Result<()> {
     Ok(())
 }
 
-fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment {
+fn environment(inputs: &Inputs<'_>, app: &PodApp, term: Option<&str>) -> Environment {
     let url = inputs.options.metadata_url();
     let mut environment = Environment::of_app(app.name(), &app.app.environment, url.as_deref());
-    if let (true, Some(term), None) = (terminal, inputs.term, environment.get("TERM")) {
+    if let (Some(term), None) = (term, environment.get("TERM")) {
         environment.set("TERM", term);
     }
     if !app.credentials.0.is_empty() {

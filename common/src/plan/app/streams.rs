@@ -2,59 +2,65 @@
 
 use anyhow::{Result, bail};
 
-use crate::annotation;
 use crate::load::PodApp;
-use crate::plan::Inputs;
-
-/// Where a stream of an app leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
-    Null,
-    Log,
-    Terminal,
-}
+use crate::plan::{Directive, Inputs};
+use crate::stream::{Log, Mode, Modes, Served};
+use crate::unit::{MUX_SOCKET_UNIT, MUX_UNIT};
 
 /// The streams of an app.
 pub(super) struct Streams {
-    pub(super) stdin: Stream,
-    pub(super) stdout: Stream,
-    pub(super) stderr: Stream,
+    pub(super) modes: Modes,
+    /// Those that are served by `iottymux`, if there are any.
+    pub(super) served: Option<Served>,
 }
 
 /// The streams as the run options and the app's annotations ask.
 pub(super) fn streams(inputs: &Inputs<'_>, app: &PodApp) -> Result<Streams> {
-    let stream = |name: &str, default| match app.annotation(name) {
-        _ if inputs.options.interactive => Ok(Stream::Terminal),
-        None | Some("") => Ok(default),
-        Some("null") => Ok(Stream::Null),
-        Some("log") if name != annotation::STDIN => Ok(Stream::Log),
-        Some("interactive") => Ok(Stream::Terminal),
-        Some(mode @ ("stream" | "tty")) => {
-            bail!("annotation {name}: mode {mode} is not supported yet")
+    let modes = match inputs.options.interactive {
+        true => Modes::all(Mode::Interactive),
+        false => Modes::read(|name| app.annotation(name))?,
+    };
+    if modes.any(Mode::Interactive) {
+        let apps = inputs.pod.apps.len();
+        if apps != 1 {
+            bail!("interactive: works only in a pod of one app, this one has {apps}");
         }
-        Some(mode) => bail!("annotation {name}: unknown mode {mode:?}"),
+        if inputs.term.is_none() {
+            bail!("interactive: standard input and output must be a terminal");
+        }
+    }
+    let log = match app.policy.log_streams {
+        true => Log::Journal {
+            uuid: inputs.uuid.to_string(),
+        },
+        false => Log::Off,
     };
-    let streams = Streams {
-        stdin: stream(annotation::STDIN, Stream::Null)?,
-        stdout: stream(annotation::STDOUT, Stream::Log)?,
-        stderr: stream(annotation::STDERR, Stream::Log)?,
-    };
-    let all = [streams.stdin, streams.stdout, streams.stderr];
-    if !all.contains(&Stream::Terminal) {
-        return Ok(streams);
+    let served = Served { modes, log };
+    let any = !served.targets().is_empty();
+    Ok(Streams {
+        modes,
+        served: any.then_some(served),
+    })
+}
+
+impl Streams {
+    /// The type of the app's terminal, when it has one. One to which others attach is of the type that all of today know.
+    pub(super) fn term<'a>(&self, inputs: &Inputs<'a>) -> Option<&'a str> {
+        match self.modes {
+            modes if modes.any(Mode::Interactive) => inputs.term,
+            modes if modes.any(Mode::Tty) => Some("xterm"),
+            _ => None,
+        }
     }
-    let apps = inputs.pod.apps.len();
-    if apps != 1 {
-        bail!("interactive: works only in a pod of one app, this one has {apps}");
+
+    /// What the app's unit says of `iottymux`: it is started by the first app that needs it, and stops after all that do.
+    pub(super) fn dependencies(&self) -> Vec<Directive> {
+        if self.served.is_none() {
+            return Vec::new();
+        }
+        vec![
+            ("Wants", MUX_SOCKET_UNIT.to_owned()),
+            ("After", format!("{MUX_SOCKET_UNIT} {MUX_UNIT}")),
+        ]
     }
-    if inputs.term.is_none() {
-        bail!("interactive: standard input and output must be a terminal");
-    }
-    if !all.iter().all(|stream| *stream == Stream::Terminal) {
-        bail!(
-            "annotation {}: mode interactive needs all three streams",
-            annotation::STDIN
-        );
-    }
-    Ok(streams)
 }

@@ -2,11 +2,12 @@
 
 use super::readiness;
 use super::sockets;
-use super::streams::{Stream, Streams};
+use super::streams::Streams;
 use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
 use crate::policy::{ExitPolicy, Restart, StopSignal};
+use crate::stream::Mode;
 use crate::time_span;
 use crate::unit::{Unit, app_unit, escape, health_timer};
 
@@ -28,7 +29,7 @@ pub(super) fn unit(
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(" ");
-    let terminal = streams.stdin == Stream::Terminal;
+    let terminal = streams.modes.stdin == Mode::Interactive;
     let [on_success, on_failure] = actions(inputs, app);
     let restarts = app.policy.restart != Restart::No;
     let unit = Unit::new(app_unit(name))
@@ -47,7 +48,8 @@ pub(super) fn unit(
             app.policy.health.as_ref().map(|_| health_timer(name)),
         )
         // All of them: an app finds the others listening already.
-        .set_some("After", after(sockets))
+        .set_some("After", after(sockets));
+    let unit = with(unit, &streams.dependencies())
         .set("Conflicts", "stopped.target")
         .set("Before", "stopped.target supervisor-ready.service")
         .set_some("SuccessAction", on_success)
@@ -62,8 +64,8 @@ pub(super) fn unit(
             Some(groups).filter(|g| !g.is_empty()),
         )
         .set("StandardInput", if terminal { "tty" } else { "null" })
-        .set("StandardOutput", output(streams.stdout))
-        .set("StandardError", output(streams.stderr))
+        .set("StandardOutput", output(streams.modes.stdout))
+        .set("StandardError", output(streams.modes.stderr))
         .set_some("TTYPath", terminal.then_some("/dev/console"))
         .set("SyslogIdentifier", name)
         // A line that begins with "<3>" is text of the app.
@@ -198,10 +200,11 @@ pub(super) fn handler(app: &PodApp, event: &str) -> Option<String> {
     Some(format!(":!/prepare-app --hook {} -- {words}", app.name()))
 }
 
-fn output(stream: Stream) -> &'static str {
-    match stream {
-        Stream::Null => "null",
-        Stream::Log => "journal+console",
-        Stream::Terminal => "tty",
+/// Where prepare-app finds a stream leading; one that `iottymux` serves it replaces.
+fn output(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Null => "null",
+        Mode::Log | Mode::Stream | Mode::Tty => "journal+console",
+        Mode::Interactive => "tty",
     }
 }

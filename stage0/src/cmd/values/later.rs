@@ -13,24 +13,6 @@ pub(crate) fn network(text: &str) -> Result<Network> {
     }
 }
 
-/// `--stdin`: where an app's standard input comes from.
-pub(crate) fn input(mode: &str) -> Result<String> {
-    stream(mode, &["null", "interactive"])
-}
-
-/// `--stdout` and `--stderr`: where an app's output goes.
-pub(crate) fn output(mode: &str) -> Result<String> {
-    stream(mode, &["log", "null", "interactive"])
-}
-
-fn stream(mode: &str, known: &[&str]) -> Result<String> {
-    match mode {
-        _ if known.contains(&mode) => Ok(mode.to_owned()),
-        "stream" | "tty" => bail!("{mode}: attaching to streams is not supported yet"),
-        _ => bail!("{mode:?}: must be one of {}", known.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,26 +26,6 @@ mod tests {
                 network(text).unwrap_err().to_string(),
                 format!("network {text:?} is not supported yet: only host and none are")
             );
-        }
-    }
-
-    #[test]
-    fn streams() {
-        assert_eq!(input("null").unwrap(), "null");
-        assert_eq!(output("log").unwrap(), "log");
-        for (result, expected) in [
-            (input("log"), "\"log\": must be one of null, interactive"),
-            (output(""), "\"\": must be one of log, null, interactive"),
-            (
-                input("stream"),
-                "stream: attaching to streams is not supported yet",
-            ),
-            (
-                output("tty"),
-                "tty: attaching to streams is not supported yet",
-            ),
-        ] {
-            assert_eq!(result.unwrap_err().to_string(), expected);
         }
     }
 }

@@ -6,8 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result};
 use common::annotation::entrypoint;
+use common::pod::PodDir;
 
 use super::RunningPod;
+use crate::pod::entrypoint::Stage1;
 use crate::pod::lock::Lock;
 
 /// Where programs are looked for when the caller has no `PATH`.
@@ -50,8 +52,11 @@ impl<'a> Crossing<'a> {
 
     /// Calls an entrypoint. What it says is passed on; its last line is the error when it fails.
     pub(super) fn call(&self, annotation: &str, args: &[String]) -> Result<()> {
-        let mut command = self.command(annotation)?;
-        command.args(args);
+        let RunningPod {
+            stage1, dir, pid, ..
+        } = self.pod;
+        let mut command = crossing(stage1, dir, *pid, annotation)?;
+        command.args(args).stdin(Stdio::null());
         if self.pod.debug {
             command.arg("--debug=true");
         }
@@ -66,20 +71,19 @@ impl<'a> Crossing<'a> {
         let name = annotation.rsplit("stage1/").next().unwrap_or(annotation);
         judge(name, &output)
     }
+}
 
-    fn command(&self, annotation: &str) -> Result<Command> {
-        let dir = &self.pod.dir;
-        let enter = self.pod.stage1.command(dir, entrypoint::ENTER)?;
-        let mut command = self.pod.stage1.command(dir, annotation)?;
-        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        command
-            .env_clear()
-            .env("RKT_STAGE1_ENTERCMD", enter.get_program())
-            .env("RKT_STAGE1_ENTERPID", self.pod.pid.to_string())
-            .env("PATH", path)
-            .stdin(Stdio::null());
-        Ok(command)
-    }
+/// How to call an entrypoint of this kind for the running pod in `dir`, whose PID 1 is `pid`.
+pub fn crossing(stage1: &Stage1, dir: &PodDir, pid: i32, annotation: &str) -> Result<Command> {
+    let enter = stage1.command(dir, entrypoint::ENTER)?;
+    let mut command = stage1.command(dir, annotation)?;
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    command
+        .env_clear()
+        .env("RKT_STAGE1_ENTERCMD", enter.get_program())
+        .env("RKT_STAGE1_ENTERPID", pid.to_string())
+        .env("PATH", path);
+    Ok(command)
 }
 
 /// Passes on what an entrypoint has said, except the reason of its failure.

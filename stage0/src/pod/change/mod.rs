@@ -22,6 +22,7 @@ use common::pod::PodDir;
 use super::lock::Lock;
 use cross::Crossing;
 
+pub use cross::crossing;
 pub use running::RunningPod;
 
 /// Marker among stage0's files of an app: its addition has begun and not ended.

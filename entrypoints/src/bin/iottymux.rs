@@ -1,0 +1,5 @@
+//! The iottymux program.
+
+fn main() -> std::process::ExitCode {
+    entrypoints::main("iottymux", entrypoints::iottymux::run)
+}
