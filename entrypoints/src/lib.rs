@@ -36,6 +36,7 @@ mod inside;
 mod journal;
 pub mod manage;
 mod manager;
+mod network;
 mod notify;
 mod passed;
 pub mod pid1;

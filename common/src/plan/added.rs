@@ -31,7 +31,7 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     let volumes = Volumes::plan(&inputs.pod.manifest, [PodApp::volumes(added)])?;
     let sockets = listen::sockets(
         inputs.pod,
-        inputs.options.network,
+        &inputs.options.network,
         &inputs.facts.caller.sockets,
     )?;
     let planned = app::plan(&root, inputs, added, &volumes, &sockets)
@@ -41,7 +41,7 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     let new = |volume: &&PodVolume| !inputs.existing.volumes.contains(&volume.key);
     steps.extend(volume_steps(dir, volumes.volumes.iter().filter(new)));
     let mut warnings = volumes.warnings;
-    warnings.extend(listen::warnings(inputs.pod));
+    warnings.extend(listen::warnings(inputs.pod, &inputs.options.network));
     warnings.extend(planned.warnings);
     Ok(AddedApp {
         steps,

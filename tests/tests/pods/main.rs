@@ -37,6 +37,8 @@ mod logs;
 mod lsm;
 mod missing;
 mod mounts;
+mod network_plugins;
+mod networks;
 mod passed;
 mod paths;
 mod policies;
@@ -92,6 +94,8 @@ fn main() -> ExitCode {
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        network_plugins::cases(),
+        networks::cases(),
         passed::cases(),
         paths::cases(),
         policies::cases(),

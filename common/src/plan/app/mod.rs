@@ -108,7 +108,7 @@ fn check_length(unit: &Unit, field: &str) -> Result<()> {
 }
 
 fn environment(inputs: &Inputs<'_>, app: &PodApp, terminal: bool) -> Environment {
-    let url = inputs.options.metadata_url();
+    let url = inputs.options.metadata_url(inputs.reached);
     let mut environment = Environment::of_app(app.name(), &app.app.environment, url.as_deref());
     if let (true, Some(term), None) = (terminal, inputs.term, environment.get("TERM")) {
         environment.set("TERM", term);

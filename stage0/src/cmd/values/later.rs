@@ -2,20 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use super::Network;
-
 /// `--private-users`.
 pub(crate) fn private_users(_: &str) -> Result<String> {
     bail!("pods with a user namespace are not supported yet")
-}
-
-/// `--net`: only the networks that need no plugin.
-pub(crate) fn network(text: &str) -> Result<Network> {
-    match text {
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        _ => bail!("network {text:?} is not supported yet: only host and none are"),
-    }
 }
 
 /// `--stdin`: where an app's standard input comes from.
@@ -39,18 +28,6 @@ fn stream(mode: &str, known: &[&str]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn networks() {
-        assert_eq!(network("host").unwrap(), Network::Host);
-        assert_eq!(network("none").unwrap(), Network::None);
-        for text in ["default", "host,none", "", "none:IP=1.2.3.4"] {
-            assert_eq!(
-                network(text).unwrap_err().to_string(),
-                format!("network {text:?} is not supported yet: only host and none are")
-            );
-        }
-    }
 
     #[test]
     fn streams() {

@@ -13,10 +13,10 @@ mod volume;
 pub(crate) use capabilities::{caps_remove, caps_retain};
 pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
 pub(crate) use environment::{annotation, environment, pair};
-pub(crate) use later::{input, network, output, private_users};
+pub(crate) use later::{input, output, private_users};
 pub(crate) use port::port;
 pub(crate) use resources::{cpu, cpu_shares, memory, oom_score_adj};
-pub(crate) use run::{Insecure, Ipc, Network, insecure};
+pub(crate) use run::{Insecure, Ipc, given_network, insecure, network};
 pub(crate) use seccomp::seccomp;
 pub(crate) use volume::{app_volume, mount, volume};
 
