@@ -109,7 +109,7 @@ pub fn sockets(pod: &Pod, network: &Network, passed: &[Passed]) -> Result<Socket
     }
     passed::place(&mut sockets, passed)?;
     // The others are in the pod's network.
-    let in_pod = |socket: &&Socket| !socket.passed || network == Network::Host;
+    let in_pod = |socket: &&Socket| !socket.passed || *network == Network::Host;
     let all: Vec<_> = sockets
         .iter()
         .flat_map(|(app, sockets)| {

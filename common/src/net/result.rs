@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,6 +102,8 @@ impl Outcome {
     /// # Errors
     /// What is wrong with it; the message names the field.
     pub fn parse(mut answer: Value, version: Version) -> Result<Self> {
+        // A list would pass for an object without fields.
+        ensure!(answer.is_object(), "unexpected answer: must be an object");
         without_null(&mut answer);
         if version >= Version::INTERFACES {
             return serde_path_to_error::deserialize(&answer).context("unexpected answer");
@@ -177,6 +179,6 @@ mod tests {
             bad.starts_with("unexpected answer: ips[0].address: "),
             "{bad}"
         );
-        assert!(error(json!([1])).starts_with("unexpected answer: "));
+        assert!(error(json!([])) == "unexpected answer: must be an object");
     }
 }

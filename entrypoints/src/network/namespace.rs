@@ -1,13 +1,12 @@
 //! The network namespace of a pod, pinned by a mount under a name, as ip-netns(8) does it.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use nix::sched::{CloneFlags, unshare};
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
@@ -46,11 +45,13 @@ fn pin(path: &Path) -> Result<()> {
 /// When it is not.
 pub(super) fn is_namespace(path: &Path) -> Result<()> {
     let file = File::open(path)?;
-    // The kernel shows such a file by the kind of namespace and its number.
-    let shown = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let is_net = shown.to_str().is_some_and(|name| name.starts_with("net:["));
-    ensure!(is_net, "is not a network namespace");
-    Ok(())
+    // A thread of its own tries it.
+    let entered = thread::scope(|scope| {
+        let enter = scope.spawn(|| setns(&file, CloneFlags::CLONE_NEWNET));
+        enter.join()
+    });
+    let entered = entered.map_err(|_| anyhow!("the thread has panicked"))?;
+    entered.context("is not a network namespace that can be entered")
 }
 
 /// Removes what [`make`] has made, or what is there of it. The namespace itself lives as long as processes are in it.

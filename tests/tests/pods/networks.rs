@@ -124,8 +124,8 @@ fn outgoing_traffic_has_the_hosts_address() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
         let (router, world) = (Machine::new()?, Machine::new()?);
-        machine.cable(("up", "10.9.0.1/24"), &router, ("down", "10.9.0.254/24"))?;
-        router.cable(("up", "10.8.0.254/24"), &world, ("down", "10.8.0.2/24"))?;
+        machine.cable(("up0", "10.9.0.1/24"), &router, ("down0", "10.9.0.254/24"))?;
+        router.cable(("up0", "10.8.0.254/24"), &world, ("down0", "10.8.0.2/24"))?;
         router.shell("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
         machine.run("ip route add default via 10.9.0.254")?;
         world.run("ip route add 10.9.0.0/24 via 10.8.0.254")?;
@@ -201,7 +201,12 @@ fn what_they_say_of_names_is_seen_by_all_apps() -> Result<()> {
         plugins[0]["dns"] = json!({ "nameservers": ["10.7.0.1"], "search": ["pods.example"] });
         // The plugin hands on what is configured only without a server of its ipam's own.
         let config = configure(fixture, "both", "1.0.0", plugins)?;
-        let options = ["--net=both".to_owned(), "--hostname=me".to_owned(), config];
+        let options = [
+            "--net=both",
+            "--hostname=me",
+            "--no-overlay",
+            config.as_str(),
+        ];
         let sandbox = fixture.sandbox(&options)?;
         let looks = ["--read", "/etc/hosts", "--read", "/etc/resolv.conf"];
         let later = App::seeing("later", looks);

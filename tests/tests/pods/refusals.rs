@@ -68,7 +68,11 @@ fn networks_that_are_not_there() -> Result<()> {
             ("--net=mynet", "network mynet is not configured"),
             ("--net=default,host", "host stands alone"),
             ("--net=mynet:IP", "argument \"IP\" must be KEY=VALUE"),
-            ("--net-ns=/nowhere/netns", "/nowhere/netns"),
+            (
+                "--net-ns=/nowhere/netns",
+                "--net-ns=/nowhere/netns: No such file",
+            ),
+            ("--net-ns=/etc/passwd", "is not a network namespace"),
         ] {
             let pod = fixture.pod([App::probe("a", ["exit", "0"])]);
             pod.option(option).run()?.expect_refusal(&[named])?;
