@@ -1,6 +1,15 @@
 //! Names of the annotations that the contract gives a meaning (contract.md, "Finding entrypoints" and
 //! "Markers in manifests").
 
+/// The name of the pod in Kubernetes, on pods that are of one; for the arguments of network plugins.
+pub const KUBERNETES_POD_NAME: &str = "io.kubernetes.pod.name";
+
+/// The namespace of the pod in Kubernetes.
+pub const KUBERNETES_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+
+/// The id of the pod in Kubernetes.
+pub const KUBERNETES_POD_UID: &str = "io.kubernetes.pod.uid";
+
 /// Version of the interface between stage0 and stage1 that this project speaks.
 pub const INTERFACE_VERSION: &str = "6";
 

@@ -30,6 +30,7 @@ pub mod listen;
 pub mod load;
 pub mod lock;
 pub mod main_process;
+pub mod net;
 pub mod options;
 pub mod passed;
 pub mod plan;

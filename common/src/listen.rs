@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::appc::Port;
 use crate::load::{Pod, PodApp};
-use crate::options::Network;
+use crate::net::Network;
 use crate::passed::{self, Passed};
 
 /// How many sockets an app may have: a process has 1024 descriptors by default.
@@ -93,12 +93,13 @@ impl fmt::Display for Socket {
     }
 }
 
-/// The sockets of the pod's apps. A port that the pod manifest maps to one of the host has the host's number, in any
-/// network, as in rkt: that is where clients look for it. Those that the caller has passed take the places of their ports.
+/// The sockets of the pod's apps. A port that the pod manifest maps to one of the host has the host's number, as in rkt:
+/// that is where clients look for it. But where plugins forward the host's ports it has its own, to which they lead. Those
+/// that the caller has passed take the places of their ports.
 ///
 /// # Errors
 /// A protocol without sockets, two sockets for one port, or one that was passed for none; the message names the field.
-pub fn sockets(pod: &Pod, network: Network, passed: &[Passed]) -> Result<Sockets> {
+pub fn sockets(pod: &Pod, network: &Network, passed: &[Passed]) -> Result<Sockets> {
     let mut sockets = Sockets::new();
     for app in &pod.apps {
         let own = of_app(pod, app, network).with_context(|| format!("app {}", app.name()))?;
@@ -108,7 +109,7 @@ pub fn sockets(pod: &Pod, network: Network, passed: &[Passed]) -> Result<Sockets
     }
     passed::place(&mut sockets, passed)?;
     // The others are in the pod's network.
-    let in_pod = |socket: &&Socket| !socket.passed || network == Network::Host;
+    let in_pod = |socket: &&Socket| !socket.passed || *network == Network::Host;
     let all: Vec<_> = sockets
         .iter()
         .flat_map(|(app, sockets)| {
@@ -133,7 +134,7 @@ pub fn sockets(pod: &Pod, network: Network, passed: &[Passed]) -> Result<Sockets
     Ok(sockets)
 }
 
-fn of_app(pod: &Pod, app: &PodApp, network: Network) -> Result<Vec<Socket>> {
+fn of_app(pod: &Pod, app: &PodApp, network: &Network) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for (i, port) in app.app.ports.iter().enumerate() {
         if !port.socket_activated {
@@ -171,11 +172,14 @@ fn of_app(pod: &Pod, app: &PodApp, network: Network) -> Result<Vec<Socket>> {
 }
 
 /// Where a port of an app is listened on: on every port of the host that is mapped to it, else on its own number.
-fn numbers(pod: &Pod, port: &Port, network: Network) -> Vec<(Option<IpAddr>, u16)> {
+fn numbers(pod: &Pod, port: &Port, network: &Network) -> Vec<(Option<IpAddr>, u16)> {
+    if network.has_plugins() {
+        return vec![(None, port.port)];
+    }
     let exposed = pod.manifest.ports.iter().filter(|e| e.name == port.name);
     let numbers: Vec<_> = exposed
         // The host's addresses are only in the host's network.
-        .map(|e| (e.host_ip.filter(|_| network == Network::Host), e.host_port))
+        .map(|e| (e.host_ip.filter(|_| *network == Network::Host), e.host_port))
         .collect();
     if numbers.is_empty() {
         return vec![(None, port.port)];
@@ -184,7 +188,13 @@ fn numbers(pod: &Pod, port: &Port, network: Network) -> Vec<(Option<IpAddr>, u16
 }
 
 /// What the user should know of ports of the host that lead nowhere.
-pub(crate) fn warnings(pod: &Pod) -> Vec<String> {
+pub(crate) fn warnings(pod: &Pod, network: &Network) -> Vec<String> {
+    let why = match network {
+        Network::All | Network::Networks(_) => return Vec::new(),
+        Network::Host => "in the host's network an app listens on its own number",
+        Network::None => "the pod has no network",
+        Network::Given(_) => "the pod's network is set up by somebody else",
+    };
     let activated = |name: &str| {
         let mut ports = pod.apps.iter().flat_map(|app| &app.app.ports);
         ports.any(|port| port.socket_activated && port.name.as_str() == name)
@@ -194,7 +204,7 @@ pub(crate) fn warnings(pod: &Pod) -> Vec<String> {
         .filter(|exposed| !activated(exposed.name.as_str()))
         .map(|exposed| {
             format!(
-                "port {} of the host does not lead to port {} of an app: forwarding ports is not supported yet",
+                "port {} of the host is not led to port {} of an app: {why}",
                 exposed.host_port, exposed.name
             )
         })

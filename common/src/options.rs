@@ -1,6 +1,7 @@
 //! The options of the run entrypoint (contract.md, "Options of run"), read and checked. They are kept in the pod's
 //! `runtime-config`, where the entrypoints that change the pod later find them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -8,11 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::flags::{Flag, Parsed, switch, value};
 use crate::id_range::IdRange;
+use crate::net::{Network, Reached};
 
 /// Flags of the run entrypoint.
-pub const FLAGS: [Flag; 14] = [
+pub const FLAGS: [Flag; 17] = [
     switch("debug", "print the plan and more messages"),
-    value("net", "NET", "network: host or none (default none)"),
+    value(
+        "net",
+        "NET",
+        "host, none, all, or networks: NAME[:KEY=VALUE;...],... (default none)",
+    ),
+    value(
+        "net-ns",
+        "PATH",
+        "use the network namespace at this path, which is not changed (in place of --net)",
+    ),
+    switch("cni-networks", "look for networks in /etc/cni/net.d too"),
+    value(
+        "cni-timeout",
+        "SECONDS",
+        "the time that a call of a network plugin may take (default 60)",
+    ),
     value(
         "mds-token",
         "TOKEN",
@@ -68,6 +85,12 @@ pub struct RunOptions {
     pub debug: bool,
     /// The network.
     pub network: Network,
+    /// Networks are looked for where the host's other programs keep theirs, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cni_networks: bool,
+    /// How long a call of a network plugin may take, in seconds.
+    #[serde(default = "cni_timeout", skip_serializing_if = "is_cni_timeout")]
+    pub cni_timeout: u64,
     /// Token of the metadata service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mds_token: Option<String>,
@@ -102,16 +125,6 @@ pub struct RunOptions {
     pub hosts: HostsMode,
     /// The IPC namespace.
     pub ipc: Ipc,
-}
-
-/// The network of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// The host's.
-    Host,
-    /// Its own, with loopback alone.
-    None,
 }
 
 /// Where the apps' `/etc/resolv.conf` comes from.
@@ -159,7 +172,11 @@ impl RunOptions {
         let (resolv, hosts) = dns_modes(flags.value("dns-conf-mode").unwrap_or_default())?;
         Ok(RunOptions {
             debug: flags.is_set("debug"),
-            network: network(flags.value("net").unwrap_or("none"))?,
+            network: network(flags)?,
+            cni_networks: flags.is_set("cni-networks"),
+            cni_timeout: flags
+                .value("cni-timeout")
+                .map_or(Ok(cni_timeout()), seconds)?,
             mds_token: flags
                 .value("mds-token")
                 .filter(|t| !t.is_empty())
@@ -195,20 +212,40 @@ impl RunOptions {
     }
 
     /// The URL of the metadata service as apps see it.
-    pub fn metadata_url(&self) -> Option<String> {
+    pub fn metadata_url(&self, reached: &Reached) -> Option<String> {
         // The host is reached at 127.0.0.1 in its own network; a pod with loopback alone reaches nobody.
-        self.mds_token
-            .as_ref()
-            .map(|token| format!("http://127.0.0.1:18112/{token}"))
+        let host = reached.host.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let host = SocketAddr::new(host, METADATA_PORT);
+        let token = self.mds_token.as_ref();
+        token.map(|token| format!("http://{host}/{token}"))
     }
 }
 
-fn network(net: &str) -> Result<Network> {
-    match net {
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        other => bail!("--net={other}: only the networks host and none are supported so far"),
+/// The port of the metadata service (contract.md).
+const METADATA_PORT: u16 = 18112;
+
+fn network(flags: &Parsed) -> Result<Network> {
+    match (flags.value("net"), flags.value("net-ns")) {
+        (None, Some(path)) => Network::given(path).context("--net-ns"),
+        (Some(_), Some(_)) => bail!("--net and --net-ns: give one of them"),
+        (net, None) => {
+            let net = net.unwrap_or("none");
+            Network::parse(net).with_context(|| format!("--net={net}"))
+        }
     }
+}
+
+fn cni_timeout() -> u64 {
+    60
+}
+
+fn is_cni_timeout(seconds: &u64) -> bool {
+    *seconds == cni_timeout()
+}
+
+fn seconds(text: &str) -> Result<u64> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+    seconds.with_context(|| format!("--cni-timeout={text}: must be a number of seconds"))
 }
 
 /// The range of ids that `--private-users` names, if it is given.
@@ -301,18 +338,30 @@ mod tests {
             })
         );
         assert_eq!(
-            o.metadata_url().as_deref(),
+            o.metadata_url(&Reached::default()).as_deref(),
             Some("http://127.0.0.1:18112/t")
         );
+        let reached = Reached {
+            host: Some("fd00::1".parse().unwrap()),
+            ..Reached::default()
+        };
+        assert_eq!(
+            o.metadata_url(&reached).as_deref(),
+            Some("http://[fd00::1]:18112/t")
+        );
+        let o = options(&["--net=a:K=v,b", "--cni-networks", "--cni-timeout=5"]).unwrap();
+        assert_eq!(o.network.to_string(), "a:K=v,b");
+        assert_eq!((o.cni_networks, o.cni_timeout), (true, 5));
+        let o = options(&["--net-ns=/run/netns/x"]).unwrap();
+        assert_eq!(o.network, Network::Given("/run/netns/x".into()));
     }
 
     #[test]
     fn each_bad_value_is_named() {
         for (arg, start) in [
-            (
-                "--net=default",
-                "--net=default: only the networks host and none",
-            ),
+            ("--net=a,a", "--net=a,a: network a is named twice"),
+            ("--net-ns=x", "--net-ns: \"x\" must be an absolute path"),
+            ("--cni-timeout=0", "--cni-timeout=0: must be a number"),
             (
                 "--private-users=5",
                 "--private-users=5: must be SHIFT:COUNT",

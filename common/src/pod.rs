@@ -124,6 +124,16 @@ impl PodDir {
         self.0.join("runtime-config")
     }
 
+    /// What stage0s are told of the pod's networks ([`crate::net::NetInfo`]).
+    pub fn net_info(&self) -> PathBuf {
+        self.0.join("net-info.json")
+    }
+
+    /// What gc needs to undo the pod's networks; stage1's own.
+    pub fn net_state(&self) -> PathBuf {
+        self.0.join("net-state.json")
+    }
+
     /// Symlink that names the flavor of stage1, for gc when the stage1 root is gone.
     pub fn flavor(&self) -> PathBuf {
         self.0.join("flavor")

@@ -133,6 +133,39 @@ pub fn block_halt_signal() -> io::Result<()> {
     }
 }
 
+/// Brings the loopback interface of this thread's network namespace up; the kernel gives it 127.0.0.1 and ::1 then.
+///
+/// # Errors
+/// Without CAP_NET_ADMIN.
+pub fn loopback_up() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut name = [0; libc::IFNAMSIZ];
+    for (to, from) in name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = c_char::try_from(*from).map_err(|_| io::ErrorKind::InvalidData)?;
+    }
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    let request = libc::ifreq {
+        ifr_name: name,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: libc::c_short::try_from(up).map_err(|_| io::ErrorKind::InvalidData)?,
+        },
+    };
+    // SAFETY: the socket is open and `request` is the structure that SIOCSIFFLAGS reads (netdevice(7)), alive across the
+    // call, with its name ended by a zero.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Copies this process (fork(2)): gives the child's pid to the parent, and nothing to the child.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Frees what outlives the pod in the working directory: its cgroups, processes that are left in them, and what
+//! Frees what outlives the pod in the working directory: its cgroups, processes that are left in them, its networks, and what
 //! nspawn and journald of the host have been given. Nothing of it is an error when it is gone already.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, switch, value};
 use common::pod::{PodDir, machine_name};
 
-use crate::{print_help, supervisor, uuid};
+use crate::{network, print_help, supervisor, uuid};
 
 const FLAGS: [Flag; 2] = [
     switch("debug", "accepted, for stage0s that pass it"),
@@ -35,11 +35,18 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let uuid = uuid(&flags.rest)?;
     let hierarchies = Hierarchies::read(Path::new("/proc"))?;
+    common::sys::close_on_exec_from_3().context("mark descriptors close-on-exec")?;
+    // Plugins of a start that was killed are in the cgroup too.
     for cgroup in cgroups(&hierarchies, &uuid) {
         hierarchies.kill(&cgroup)?;
         hierarchies.remove(&cgroup)?;
     }
     free_host(Path::new("/"), &uuid)?;
+    let networks = network::undo(&PodDir::new("."))?;
+    // What no pod uses harms none: the pod itself is gone.
+    if let Err(err) = networks.collect() {
+        eprintln!("gc: warning: {err:#}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,12 +24,14 @@ use common::id_range::IdRange;
 use common::isolate::lsm;
 use common::limits::{self, Limits};
 use common::load::Pod;
+use common::net::Reached;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
-use common::plan::{Existing, Inputs, PodPlan, Step, Supervisor, plan};
+use common::plan::{Existing, Inputs, PodPlan, Step, Supervisor};
 use common::pod::PodDir;
 use common::status::{IsolatorReport, Outcome};
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::network::{self, Networks, Wishes};
 use crate::passed::Sockets;
 use crate::{print_help, uuid};
 
@@ -69,34 +71,59 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let term = term.as_deref();
     let storage = limits::storage(dir.path(), Path::new("/sys"));
     let storage = storage.as_deref();
-    let inputs = Inputs {
+    let apart = Reached::default();
+    let mut inputs = Inputs {
         uuid: &uuid,
         pod: &pod,
         options: &options,
         facts: &facts,
         existing: &existing,
         term,
+        reached: &apart,
         storage,
     };
-    let plan = plan(&dir, &inputs)?;
+    let mut plan = common::plan::plan(&dir, &inputs)?;
     check_contexts(&pod, &facts)?;
+    let wishes = Wishes {
+        dir: &dir,
+        uuid: &uuid,
+        pod: &pod,
+        options: &options,
+    };
+    let networks = network::prepare(Path::new("/"), &wishes)?;
     for warning in &plan.warnings {
         eprintln!("init: warning: {warning}");
     }
-    if options.debug {
-        eprint!("{plan}");
-    }
-
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(&dir, &plan.cgroup)?;
     let entered = enter_cgroup(&facts, &plan.cgroup, options.private_users)?;
+    let networks = networks.map(|n| n.set_up(&dir)).transpose()?;
+    if let Some(networks) = &networks {
+        // What they have come to shows in files and environments; all that can fail has been planned before.
+        inputs.reached = networks.reached();
+        plan = common::plan::plan(&dir, &inputs)?;
+    }
+    if options.debug {
+        show(&plan, networks.as_ref())?;
+    }
     let limits = Limits::of_pod(&facts.cgroups, &plan.cgroup.path, storage);
     let limited = limit_pod(&dir, &options, &plan, &limits)?;
     let applied = apply(&plan.steps)?;
     let announced = announce(&dir)?;
-    let error = become_supervisor(&plan.supervisor, &lock, &sockets);
-    drop((announced, applied, limited, entered, located));
+    let ports = networks.iter().flat_map(|networks| &networks.ports);
+    let error = become_supervisor(&plan.supervisor, ports.chain([&lock]), &sockets);
+    drop((announced, applied, limited, networks, entered, located));
     Err(error)
+}
+
+/// What `--debug` prints: the plan, and the networks, which are looked at once more.
+fn show(plan: &PodPlan, networks: Option<&Networks<'_>>) -> Result<()> {
+    eprint!("{plan}");
+    if let Some(networks) = networks {
+        networks.check()?;
+        networks.lines().iter().for_each(|line| eprintln!("{line}"));
+    }
+    Ok(())
 }
 
 /// The lock that stage0 holds on the pod directory, which must stay held until the pod ends. Nothing that is
@@ -130,7 +157,11 @@ fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
     let hosts = (options.hosts == HostsMode::Host)
         .then(|| of_host("/etc/hosts"))
         .transpose()?;
+    let stage0_hosts = (options.hosts == HostsMode::Stage0 && root.hosts().exists())
+        .then(|| text(&root.hosts()))
+        .transpose()?;
     Ok(Existing {
+        stage0_hosts,
         passwd: text(&root.passwd())?,
         group: text(&root.group())?,
         hosts_fallback: text(&root.hosts_fallback())?,
@@ -211,14 +242,21 @@ fn announce(dir: &PodDir) -> Result<Applied> {
     apply(&[Step::file(dir.ppid(), std::process::id().to_string())])
 }
 
-/// Executes the supervisor in the place of this program, with the lock and the sockets. Returns only when that fails.
-fn become_supervisor(supervisor: &Supervisor, lock: &OwnedFd, sockets: &Sockets) -> anyhow::Error {
+/// Executes the supervisor in the place of this program, with the lock, the ports that it holds for the pod, and the
+/// sockets. Returns only when that fails.
+fn become_supervisor<'a>(
+    supervisor: &Supervisor,
+    held: impl IntoIterator<Item = &'a OwnedFd>,
+    sockets: &Sockets,
+) -> anyhow::Error {
     let Some((program, args)) = supervisor.command.split_first() else {
         return anyhow::anyhow!("the plan names no supervisor");
     };
-    if let Err(err) = fcntl_setfd(lock, FdFlags::empty()) {
-        return anyhow::Error::new(err)
-            .context(format!("keep the lock, descriptor {}", lock.as_raw_fd()));
+    for held in held {
+        if let Err(err) = fcntl_setfd(held, FdFlags::empty()) {
+            return anyhow::Error::new(err)
+                .context(format!("keep descriptor {}", held.as_raw_fd()));
+        }
     }
     let mut command = Command::new(program);
     command

@@ -41,6 +41,7 @@ pub mod iottymux;
 mod journal;
 pub mod manage;
 mod manager;
+mod network;
 mod notify;
 mod passed;
 pub mod pid1;

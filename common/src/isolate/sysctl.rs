@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::appc::Isolator;
 use crate::appc::isolator::{SYSCTL, isolator};
-use crate::options::{Ipc, Network, RunOptions};
+use crate::net::Network;
+use crate::options::{Ipc, RunOptions};
 
 /// Parameters of an IPC namespace (ipc_namespaces(7)); one that ends in `*` stands for all that begin so.
 const IPC: [&str; 4] = ["kernel.msg*", "kernel.sem", "kernel.shm*", "fs.mqueue.*"];

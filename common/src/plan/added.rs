@@ -31,7 +31,7 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     let volumes = Volumes::plan(&inputs.pod.manifest, [PodApp::volumes(added)])?;
     let sockets = listen::sockets(
         inputs.pod,
-        inputs.options.network,
+        &inputs.options.network,
         &inputs.facts.caller.sockets,
     )?;
     let planned = app::plan(&root, inputs, added, &volumes, &sockets)
@@ -42,7 +42,7 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     let made = volumes.volumes.iter().filter(new);
     steps.extend(volume_steps(dir, inputs, made)?);
     let mut warnings = volumes.warnings;
-    warnings.extend(listen::warnings(inputs.pod));
+    warnings.extend(listen::warnings(inputs.pod, &inputs.options.network));
     warnings.extend(planned.warnings);
     Ok(AddedApp {
         steps,

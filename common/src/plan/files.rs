@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{Inputs, Step};
+use crate::net::resolv_conf;
 use crate::options::{HostsMode, ResolvMode};
 use crate::pod::{PodDir, StageRoot, machine_name};
 use crate::user::Accounts;
@@ -11,11 +12,8 @@ pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
     let root = dir.stage_root();
     let mut runtime_config = serde_json::to_string_pretty(inputs.options)?;
     runtime_config.push('\n');
-    let hosts = format!(
-        "{}127.0.0.1 {}\n",
-        inputs.existing.hosts_fallback,
-        hostname(inputs)
-    );
+    let own = inputs.reached.hosts(&hostname(inputs));
+    let hosts = format!("{}{own}", inputs.existing.hosts_fallback);
     let mut steps = vec![
         Step::file(dir.runtime_config(), runtime_config),
         Step::Link {
@@ -35,13 +33,24 @@ pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
             steps.push(Step::file(root.resolv_conf(), content.clone()))
         }
         (ResolvMode::Stage0, _) => {}
+        (ResolvMode::Default, _) => steps.push(match resolv_conf(&inputs.reached.dns) {
+            Some(content) => Step::file(root.resolv_conf(), content),
+            None => Step::NoFile {
+                path: root.resolv_conf(),
+            },
+        }),
         _ => steps.push(Step::NoFile {
             path: root.resolv_conf(),
         }),
     }
     match (inputs.options.hosts, &inputs.existing.host_hosts) {
         (HostsMode::Host, Some(content)) => steps.push(Step::file(root.hosts(), content.clone())),
-        (HostsMode::Stage0, _) => {}
+        (HostsMode::Stage0, _) => {
+            // Without a network of its own the pod has no address to add.
+            let stage0 = inputs.existing.stage0_hosts.as_ref();
+            let stage0 = stage0.filter(|_| !inputs.reached.addresses.is_empty());
+            steps.extend(stage0.map(|hosts| Step::file(root.hosts(), format!("{hosts}{own}"))));
+        }
         _ => steps.push(Step::NoFile { path: root.hosts() }),
     }
     Ok(steps)

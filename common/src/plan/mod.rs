@@ -20,6 +20,7 @@ use crate::isolate::resource::Resources;
 use crate::isolate::{capability, seccomp};
 use crate::listen;
 use crate::load::{Pod, PodApp};
+use crate::net::Reached;
 use crate::options::RunOptions;
 use crate::pod::{PodDir, StageRoot, machine_name};
 use crate::policy::keys::EXIT_POLICY;
@@ -44,6 +45,8 @@ pub struct Inputs<'a> {
     pub existing: &'a Existing,
     /// The type of the caller's terminal, when standard input and output are one.
     pub term: Option<&'a str>,
+    /// What the pod's networks have come to; nothing before they are set up, and with networks that nobody sets up.
+    pub reached: &'a Reached,
     /// The block device that the pod directory is on, `MAJOR:MINOR`.
     pub storage: Option<&'a str>,
 }
@@ -75,6 +78,8 @@ pub struct Existing {
     pub host_resolv_conf: Option<Vec<u8>>,
     /// `/etc/hosts` of the host, when it is to be shown.
     pub host_hosts: Option<Vec<u8>>,
+    /// The hosts file that stage0 has written, when it is to be shown.
+    pub stage0_hosts: Option<String>,
     /// The volumes of a running pod that have their directories, by key.
     pub volumes: BTreeSet<String>,
 }
@@ -205,11 +210,11 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
     let volumes = Volumes::plan(&inputs.pod.manifest, apps.clone().map(PodApp::volumes))?;
     let sockets = listen::sockets(
         inputs.pod,
-        inputs.options.network,
+        &inputs.options.network,
         &inputs.facts.caller.sockets,
     )?;
     let mut warnings = volumes.warnings.clone();
-    warnings.extend(listen::warnings(inputs.pod));
+    warnings.extend(listen::warnings(inputs.pod, &inputs.options.network));
     let mut steps = files::of_pod(dir, inputs)?;
     steps.extend(volume_steps(dir, inputs, &volumes.volumes)?);
     steps.extend(app::sockets::early(&root, &sockets));

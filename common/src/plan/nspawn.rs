@@ -1,5 +1,7 @@
 //! The flavor that starts the pod with the systemd-nspawn of the stage1 image.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 
 use super::{Inputs, Supervisor, files};
@@ -7,7 +9,8 @@ use caps::{Capability, CapsHashSet};
 
 use crate::facts::{PRINTK_TIME, PodCgroup};
 use crate::isolate::capability;
-use crate::options::{Ipc, Network};
+use crate::net::{Network, namespace};
+use crate::options::Ipc;
 use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
 use crate::volume::{PodVolume, Source};
@@ -119,13 +122,18 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     }
     let properties = pod.properties.iter();
     command.extend(properties.map(|property| format!("--property={property}")));
-    match inputs.options.network {
+    match &inputs.options.network {
         Network::None => command.push("--private-network".into()),
         // In a network namespace of its own the pod does not see the file.
         Network::Host if inputs.facts.printk_time => {
             command.push(format!("--bind-ro=/dev/null:{PRINTK_TIME}"));
         }
         Network::Host => {}
+        Network::Given(path) => command.push(in_namespace(path)?),
+        Network::All | Network::Networks(_) => {
+            let path = namespace(Path::new("/"), &machine_name(inputs.uuid.as_str()));
+            command.push(in_namespace(&path)?);
+        }
     }
     let contexts = [
         ("--selinux-context", inputs.facts.process_context()),
@@ -149,6 +157,14 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
         command,
         environment: environment(inputs),
     })
+}
+
+/// The option that starts the pod in a network namespace that is there already.
+fn in_namespace(path: &Path) -> Result<String> {
+    let path = path
+        .to_str()
+        .context("path of the namespace is not UTF-8")?;
+    Ok(format!("--network-namespace-path={path}"))
 }
 
 /// The options that give the pod what its supervisor and its apps need and nothing else.

@@ -13,6 +13,7 @@ use common::facts::HostFacts;
 use common::flags;
 use common::id_range::IdRange;
 use common::load::Pod;
+use common::net::Reached;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
 use common::passed::Passed;
 use common::plan::{Existing, Inputs, PodPlan, plan};
@@ -120,6 +121,12 @@ impl Case {
         }
     }
 
+    /// What the networks have come to, if the case has any.
+    fn reached(&self) -> Result<Reached> {
+        let text = self.golden_text("reached.json");
+        Ok(text.map_or(Ok(Reached::default()), |text| serde_json::from_str(&text))?)
+    }
+
     pub(crate) fn load(&self, users: Option<IdRange>) -> Result<Pod> {
         Pod::load(&PodDir::new(self.pod_dir()), users)
     }
@@ -152,6 +159,7 @@ impl Case {
             options: &options,
             facts: &facts,
             existing: &existing(&dir, &options, &host)?,
+            reached: &self.reached()?,
             term: terminal.as_deref().map(str::trim),
             storage: Some("8:0"),
         };
@@ -187,6 +195,7 @@ fn existing(dir: &PodDir, options: &RunOptions, host: &Path) -> Result<Existing>
         default_filter: Vec::new(),
         host_resolv_conf: of_host(options.resolv == ResolvMode::Host, "etc/resolv.conf")?,
         host_hosts: of_host(options.hosts == HostsMode::Host, "etc/hosts")?,
+        stage0_hosts: fs::read_to_string(root.hosts()).ok(),
         volumes: BTreeSet::new(),
     })
 }

@@ -24,7 +24,7 @@ use crate::app_rm::forget;
 use crate::crossing::{APP, Crossing, DEBUG};
 use crate::init::check_contexts;
 use crate::inside::turn_to_change;
-use crate::print_help;
+use crate::{network, print_help};
 
 const FLAGS: [Flag; 7] = [
     APP,
@@ -102,6 +102,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
         facts: &facts,
         existing: &existing(crossing)?,
         term: None,
+        reached: &network::reached(dir)?,
         storage: storage.as_deref(),
     };
     let plan = plan_added(dir, &inputs)?;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser};
 use common::appc::{AcName, Annotation, EnvironmentVariable, ExposedPort, Isolator, Mount, Volume};
+use common::net::Network;
 
-use super::values::{self, Dns, HostsEntry, Insecure, Ipc, Network, PrivateUsers};
+use super::values::{self, Dns, HostsEntry, Insecure, Ipc, PrivateUsers};
 
 /// What applies to all apps of a command line.
 #[derive(Debug, Default, Args)]
@@ -45,8 +46,8 @@ pub(super) struct PodOptions {
     /// Write the pod's UUID to this file
     #[arg(long, value_name = "FILE")]
     pub(super) uuid_file_save: Option<PathBuf>,
-    /// Listen for a socket-activated port on another one, that of the host: NAME:[HOSTIP:]HOSTPORT; forwarding to
-    /// other ports is not supported yet
+    /// Lead a port of the host to a port of an app: NAME:[HOSTIP:]HOSTPORT; in the host's network a socket-activated port
+    /// is listened on there
     #[arg(long, value_name = "NAME:PORT", value_parser = values::port)]
     pub(super) port: Vec<ExposedPort>,
     /// Run it in a user namespace, in which root is nobody special on the host: with 65536 ids that no other pod and no
@@ -59,10 +60,27 @@ pub(super) struct PodOptions {
 /// What `run` and `run-prepared` know about the pod.
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
-    /// The network: host, or none (loopback only); others are not supported yet
+    /// The network: host, none (loopback only), all, or networks: NAME[:KEY=VALUE;…][,NAME…]; default and
+    /// default-restricted are always there, others are configured in net.d of --local-config
     #[arg(long, value_name = "NET", num_args = 0..=1, require_equals = true, default_missing_value = "default",
           default_value = "none", value_parser = values::network)]
     pub(super) net: Network,
+    /// Use the network namespace at this path, made by somebody else, and change nothing of it
+    #[arg(long, value_name = "PATH", value_parser = values::given_network, conflicts_with = "net")]
+    pub(super) net_ns: Option<Network>,
+    /// The folder of the local configuration; /etc/rkt by default
+    #[arg(long, value_name = "DIR")]
+    pub(super) local_config: Option<PathBuf>,
+    /// Look for networks in /etc/cni/net.d too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
+    pub(super) cni_networks: bool,
+    /// The time that a call of a network plugin may take, in seconds; 60 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) cni_timeout: Option<u64>,
+    /// The token of the metadata service, by which the apps get AC_METADATA_URL
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) mds_token: Option<String>,
     /// The host name; rkt-UUID by default
     #[arg(long, value_name = "NAME")]
     pub(super) hostname: Option<String>,

@@ -108,7 +108,7 @@ impl List {
             Format::Json => print_json(&reports.iter().map(listed).collect::<Vec<_>>()),
             Format::Text => {
                 let header = [
-                    "UUID", "APP", "IMAGE", "STATE", "CREATED", "STARTED", "USERS",
+                    "UUID", "APP", "IMAGE", "STATE", "CREATED", "STARTED", "USERS", "NETWORKS",
                 ];
                 let header: &[&str] = if self.no_legend { &[] } else { &header };
                 print_table(header, reports.iter().flat_map(rows))
@@ -122,6 +122,9 @@ fn listed(report: &Report) -> Value {
     let mut pod = Map::new();
     pod.insert("uuid".into(), report.uuid.as_str().into());
     pod.append(&mut report.fields());
+    if !report.networks.is_empty() {
+        pod.insert("networks".into(), json!(report.networks));
+    }
     let apps = report.apps.iter();
     pod.insert(
         "apps".into(),
@@ -156,6 +159,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
                     of_pod("created"),
                     of_pod("started"),
                     of_pod("private-users"),
+                    report.networks(),
                 ],
                 _ => vec![String::new(), name, image],
             }
@@ -170,9 +174,15 @@ impl Status {
             true => wait::until_ended(&context.pods, &uuid, &context.proc)?,
             false => context.pods.see(&uuid, &context.proc)?,
         };
-        let fields = Report::of(&seen, &context.proc).fields();
+        let report = Report::of(&seen, &context.proc);
+        let mut fields = report.fields();
         match self.format {
-            Format::Json => print_json(&fields),
+            Format::Json => {
+                if let Some(networks) = fields.get_mut("networks") {
+                    *networks = json!(report.networks);
+                }
+                print_json(&fields)
+            }
             Format::Text => print(
                 fields
                     .iter()

@@ -97,7 +97,25 @@ fn config(options: &RunOptions, debug: bool) -> Result<RunConfig> {
     if debug {
         add(1, "--debug".into());
     }
-    add(1, format!("--net={}", options.net.as_str()));
+    match &options.net_ns {
+        Some(path) => add(6, format!("--net-ns={path}")),
+        None => add(1, format!("--net={}", options.net)),
+    }
+    if let Some(dir) = &options.local_config {
+        // The entrypoint has another working directory.
+        let dir = std::path::absolute(dir).context("--local-config")?;
+        let dir = dir.to_str().context("--local-config: is not UTF-8")?;
+        add(1, format!("--local-config={dir}"));
+    }
+    if options.cni_networks {
+        add(6, "--cni-networks".into());
+    }
+    if let Some(seconds) = options.cni_timeout {
+        add(6, format!("--cni-timeout={seconds}"));
+    }
+    if let Some(token) = &options.mds_token {
+        add(1, format!("--mds-token={token}"));
+    }
     if options.interactive {
         add(1, "--interactive".into());
     }

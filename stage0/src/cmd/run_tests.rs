@@ -41,13 +41,32 @@ fn options_of_the_run_entrypoint() {
 }
 
 #[test]
-fn the_default_network_is_not_there_yet() {
-    for words in [["--net"], ["--net=default"], ["--net=host,none"]] {
-        let error = parsed(&words).unwrap_err().to_string();
-        assert!(
-            error.contains("is not supported yet: only host and none are"),
-            "{error}"
-        );
+fn networks() {
+    for (words, expected) in [
+        (&["--net"][..], "--net=default"),
+        (&["--net=a:K=v;L=w,b"], "--net=a:K=v;L=w,b"),
+        (&["--net-ns=/run/netns/x"], "--net-ns=/run/netns/x"),
+        (
+            &[
+                "--net=all",
+                "--local-config=/c",
+                "--cni-networks",
+                "--cni-timeout=9",
+                "--mds-token=t",
+            ],
+            "--net=all --local-config=/c --cni-networks --cni-timeout=9 --mds-token=t",
+        ),
+    ] {
+        assert_eq!(entrypoint_options(words), expected, "{words:?}");
+    }
+    for (words, error) in [
+        (&["--net=host,none"][..], "host stands alone"),
+        (&["--net-ns=x"], "\"x\" must be an absolute path"),
+        (&["--net=a", "--net-ns=/x"], "cannot be used with"),
+        (&["--cni-timeout=0"], "0 is not in 1.."),
+    ] {
+        let told = parsed(words).unwrap_err().to_string();
+        assert!(told.contains(error), "{told}");
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is to be said about a pod.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Component, Path};
 use std::time::SystemTime;
 
 use anyhow::Result;
 use common::appc::{PodManifest, Uuid};
 use common::id_range::IdRange;
+use common::net::{NetInfo, read_infos};
 use common::pod::{PodDir, SUPERVISOR_READY, StageRoot};
 use common::root::Root;
 use rustix::fs::{OFlags, readlinkat};
@@ -34,6 +36,8 @@ pub struct Report {
     pub users: Option<IdRange>,
     /// Whether all its apps are ready, while it runs.
     pub ready: Option<bool>,
+    /// Its networks, while there is something of them.
+    pub networks: Vec<NetInfo>,
     /// Its apps; none while the pod is incomplete.
     pub apps: Vec<AppReport>,
 }
@@ -68,6 +72,11 @@ impl Report {
                 .flatten(),
             users: users::of_pod(&files).ok().flatten(),
             ready: (seen.state == State::Running).then(|| stage1.as_ref().is_some_and(is_ready)),
+            // What cannot be read is not told: the pod is there all the same.
+            networks: read_infos(&files.net_info())
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
             apps: apps
                 .map(|app| AppReport {
                     status: stage1
@@ -101,6 +110,9 @@ impl Report {
         if let Some(ready) = self.ready {
             fields.insert("ready".into(), ready.into());
         }
+        if !self.networks.is_empty() {
+            fields.insert("networks".into(), self.networks().into());
+        }
         fields.insert("exited".into(), (self.state == State::Exited).into());
         for app in &self.apps {
             if let Some(status) = app.status {
@@ -108,6 +120,23 @@ impl Report {
             }
         }
         fields
+    }
+
+    /// Networks and addresses, as rkt shows them.
+    pub fn networks(&self) -> String {
+        let shown = |network: &NetInfo| {
+            let addresses = network.addresses.iter().map(|net| match net.addr() {
+                IpAddr::V4(ip) => format!("ip4={ip}"),
+                IpAddr::V6(ip) => format!("ip6={ip}"),
+            });
+            let addresses: Vec<_> = addresses.collect();
+            match addresses.is_empty() {
+                true => network.net_name.clone(),
+                false => format!("{}:{}", network.net_name, addresses.join(",")),
+            }
+        };
+        let networks: Vec<_> = self.networks.iter().map(shown).collect();
+        networks.join(" ")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sockets: those that the probe is given (sd_listen_fds(3)), and those of others.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub enum Talk {
     Ask(String, SocketAddr, String, PathBuf),
     /// `close N`: close the Nth of the sockets that it was given.
     Close(usize),
+    /// `serve tcp|udp ADDRESS MARK`: listen there, append to the file MARK, take a line and send back `heard LINE from IP`.
+    Serve(String, SocketAddr, PathBuf),
     /// `until-refused ADDRESS`: until nobody listens there (tcp).
     UntilRefused(SocketAddr),
 }
@@ -42,6 +44,11 @@ impl Talk {
                 (*protocol).into(),
                 address.parse().context("address")?,
                 (*text).into(),
+                mark.into(),
+            ),
+            ["serve", protocol @ ("tcp" | "udp"), address, mark] => Self::Serve(
+                (*protocol).into(),
+                address.parse().context("address")?,
                 mark.into(),
             ),
             ["until-refused", address] => Self::UntilRefused(address.parse().context("address")?),
@@ -64,6 +71,13 @@ impl Talk {
                 let (name, fd) = passed(*number)?;
                 close(fd)?;
                 Ok(format!("{name} is closed here"))
+            }
+            Self::Serve(protocol, address, mark) => {
+                let ready = || super::step::append(mark, "listening\n");
+                match protocol.as_str() {
+                    "tcp" => serve_tcp(*address, ready),
+                    _ => serve_udp(*address, ready),
+                }
             }
             Self::UntilRefused(address) => until_refused(*address),
         }
@@ -107,6 +121,31 @@ fn answer(number: usize) -> Result<String> {
     send(client, format!("{text}\n").as_bytes(), MsgFlags::empty())?;
     close(client)?;
     Ok(text)
+}
+
+fn serve_tcp(address: SocketAddr, ready: impl FnOnce() -> Result<()>) -> Result<String> {
+    let listener = TcpListener::bind(address).with_context(|| format!("listen at {address}"))?;
+    ready()?;
+    let (mut stream, client) = listener.accept()?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    let said = heard(line.trim_end(), client);
+    writeln!(stream, "{said}")?;
+    Ok(said)
+}
+
+fn serve_udp(address: SocketAddr, ready: impl FnOnce() -> Result<()>) -> Result<String> {
+    let socket = UdpSocket::bind(address).with_context(|| format!("listen at {address}"))?;
+    ready()?;
+    let mut line = [0; 1000];
+    let (len, client) = socket.recv_from(&mut line)?;
+    let said = heard(&String::from_utf8_lossy(&line[..len]), client);
+    socket.send_to(said.as_bytes(), client)?;
+    Ok(said)
+}
+
+fn heard(line: &str, client: SocketAddr) -> String {
+    format!("heard {line} from {}", client.ip().to_canonical())
 }
 
 fn ask_tcp(address: SocketAddr, text: &str, said: impl FnOnce() -> Result<()>) -> Result<String> {

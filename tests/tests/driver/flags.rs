@@ -115,8 +115,8 @@ fn network() -> Result<()> {
             );
         }
         let pod = driver.pod_in_run(spec(driver, true, [seeing("a")])?)?;
-        pod.run(&["--net=default"])?
-            .expect_refusal(&["init: ", "default", "host", "none"])?;
+        pod.run(&["--net=mynet"])?
+            .expect_refusal(&["init: ", "network mynet is not configured"])?;
         Ok(())
     })
 }

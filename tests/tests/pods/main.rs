@@ -40,6 +40,8 @@ mod logs_follow;
 mod lsm;
 mod missing;
 mod mounts;
+mod network_plugins;
+mod networks;
 mod passed;
 mod paths;
 mod policies;
@@ -99,6 +101,8 @@ fn main() -> ExitCode {
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        network_plugins::cases(),
+        networks::cases(),
         passed::cases(),
         paths::cases(),
         policies::cases(),

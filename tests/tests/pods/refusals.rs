@@ -7,7 +7,7 @@ use tests::fixture::{App, Fixture, probe_image, with};
 tests::cases!("refusals":
     later_options_of_apps,
     later_options_of_pods,
-    later_networks,
+    networks_that_are_not_there,
     usage_errors,
     bad_values,
     duplicate_app_names,
@@ -58,14 +58,21 @@ fn later_options_of_pods() -> Result<()> {
     })
 }
 
-fn later_networks() -> Result<()> {
+/// Nothing is made, so the real host does.
+fn networks_that_are_not_there() -> Result<()> {
     with(|fixture| {
-        for network in ["default", "mynet", "default:IP=10.1.2.3"] {
-            let finished = fixture
-                .pod([App::probe("a", ["exit", "0"])])
-                .option(format!("--net={network}"))
-                .run()?;
-            finished.expect_refusal(&[network, "host", "none"])?;
+        for (option, named) in [
+            ("--net=mynet", "network mynet is not configured"),
+            ("--net=default,host", "host stands alone"),
+            ("--net=mynet:IP", "argument \"IP\" must be KEY=VALUE"),
+            (
+                "--net-ns=/nowhere/netns",
+                "--net-ns=/nowhere/netns: No such file",
+            ),
+            ("--net-ns=/etc/passwd", "is not a network namespace"),
+        ] {
+            let pod = fixture.pod([App::probe("a", ["exit", "0"])]);
+            pod.option(option).run()?.expect_refusal(&[named])?;
         }
         nothing_left(fixture)
     })

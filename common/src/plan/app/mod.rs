@@ -112,7 +112,7 @@ fn check_length(unit: &Unit, field: &str) -> Result<()> {
 }
 
 fn environment(inputs: &Inputs<'_>, app: &PodApp, term: Option<&str>) -> Environment {
-    let url = inputs.options.metadata_url();
+    let url = inputs.options.metadata_url(inputs.reached);
     let mut environment = Environment::of_app(app.name(), &app.app.environment, url.as_deref());
     if let (Some(term), None) = (term, environment.get("TERM")) {
         environment.set("TERM", term);

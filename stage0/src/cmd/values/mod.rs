@@ -3,7 +3,6 @@
 mod capabilities;
 mod dns;
 mod environment;
-mod later;
 mod port;
 mod resources;
 mod run;
@@ -14,10 +13,11 @@ mod volume;
 pub(crate) use capabilities::{caps_remove, caps_retain};
 pub(crate) use dns::{Dns, HostsEntry, dns, hosts_entry};
 pub(crate) use environment::{annotation, environment, pair};
-pub(crate) use later::network;
 pub(crate) use port::port;
 pub(crate) use resources::{cpu, cpu_shares, memory, oom_score_adj};
-pub(crate) use run::{Insecure, Ipc, Network, PrivateUsers, insecure, private_users};
+pub(crate) use run::{
+    Insecure, Ipc, PrivateUsers, given_network, insecure, network, private_users,
+};
 pub(crate) use seccomp::seccomp;
 pub(crate) use stream::{Attachment, attachment, input, output};
 pub(crate) use volume::{app_volume, mount, volume};

@@ -2,26 +2,18 @@
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use common::net::Network;
 
 use crate::pod::users::Users;
 
-/// The pod's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// The host's.
-    Host,
-    /// Loopback only.
-    None,
+/// `--net`: `host`, `none`, `all`, or networks with arguments.
+pub(crate) fn network(text: &str) -> Result<Network> {
+    Network::parse(text)
 }
 
-impl Network {
-    /// As the run entrypoint spells it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::None => "none",
-        }
-    }
+/// `--net-ns`: the path of a namespace.
+pub(crate) fn given_network(text: &str) -> Result<Network> {
+    Network::given(text)
 }
 
 /// The pod's IPC namespace.

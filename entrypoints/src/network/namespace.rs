@@ -1,0 +1,69 @@
+//! The network namespace of a pod, pinned by a mount under a name, as ip-netns(8) does it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+
+use crate::gc::absent;
+
+/// Makes a network namespace at `path`, with loopback up.
+///
+/// # Errors
+/// When something is there.
+pub(super) fn make(path: &Path) -> Result<()> {
+    let context = || format!("make network namespace {}", path.display());
+    let folder = path.parent().context("no folder").with_context(context)?;
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)
+        .with_context(context)?;
+    File::create_new(path).with_context(context)?;
+    // A thread of its own: this process stays in the host's network, and so do the plugins.
+    let made = thread::scope(|scope| scope.spawn(|| pin(path)).join());
+    made.map_err(|_| anyhow!("the thread has panicked"))
+        .and_then(|made| made)
+        .with_context(context)
+}
+
+fn pin(path: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    common::sys::loopback_up().context("bring loopback up")?;
+    mount_bind("/proc/thread-self/ns/net", path).context("mount it")
+}
+
+/// Looks whether a path is that of a network namespace.
+///
+/// # Errors
+/// When it is not.
+pub(super) fn is_namespace(path: &Path) -> Result<()> {
+    let file = File::open(path)?;
+    // A thread of its own tries it.
+    let entered = thread::scope(|scope| {
+        let enter = scope.spawn(|| setns(&file, CloneFlags::CLONE_NEWNET));
+        enter.join()
+    });
+    let entered = entered.map_err(|_| anyhow!("the thread has panicked"))?;
+    entered.context("is not a network namespace that can be entered")
+}
+
+/// Removes what [`make`] has made, or what is there of it. The namespace itself lives as long as processes are in it.
+///
+/// # Errors
+/// When it cannot be unmounted or deleted.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let context = || format!("remove network namespace {}", path.display());
+    match unmount(path, UnmountFlags::DETACH) {
+        // INVAL: nothing is mounted there, as in another mount namespace, or after a start that was killed.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(err) => return Err(err).with_context(context),
+    }
+    absent(fs::remove_file(path)).with_context(context)
+}

@@ -1,0 +1,176 @@
+//! Which networks a pod gets and how their plugins are called, before anything is changed.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use common::annotation;
+use common::appc::{self, Uuid};
+use common::load::Pod;
+use common::net::{
+    BUILT_IN, Chosen, Forward, LOCAL, Network, OF_HOST, OF_IMAGE, PLUGINS, Plugin, Reached, choose,
+    forwards, namespace as pinned, read_folder,
+};
+use common::options::RunOptions;
+use common::pod::{PodDir, machine_name};
+use serde_json::{Map, Value, json};
+
+use super::call::find;
+use super::held::hold;
+use super::namespace;
+use super::state::{Attachment, State, Step};
+
+/// The capability of plugins that forward ports.
+const PORTS: &str = "portMappings";
+
+/// What a pod's networks depend on.
+pub(crate) struct Wishes<'a> {
+    pub(crate) dir: &'a PodDir,
+    pub(crate) uuid: &'a Uuid,
+    pub(crate) pod: &'a Pod,
+    pub(crate) options: &'a RunOptions,
+}
+
+/// The networks that a pod gets.
+pub(crate) struct Prepared {
+    pub(super) state: State,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) ports: Vec<OwnedFd>,
+}
+
+/// Finds out what is to be set up; `None` when no plugin is needed.
+///
+/// # Errors
+/// A configuration or a plugin that is missing or spoilt, a port of the host that cannot be had.
+pub(crate) fn prepare(host: &Path, wishes: &Wishes<'_>) -> Result<Option<Prepared>> {
+    let (dir, options) = (wishes.dir, wishes.options);
+    if let Network::Given(path) = &options.network {
+        namespace::is_namespace(path).with_context(|| format!("--net-ns={}", path.display()))?;
+    }
+    if !options.network.has_plugins() {
+        return Ok(None);
+    }
+    let root = dir.stage_root();
+    let mut folders = vec![read_folder(&Path::new(&options.local_config).join(LOCAL))?];
+    if options.cni_networks {
+        folders.push(read_folder(&host.join(OF_HOST))?);
+    }
+    folders.push(read_folder(&root.join(BUILT_IN))?);
+    let chosen = choose(&options.network, folders)?;
+    let forwards = forwards(wishes.pod)?;
+    let args = pod_args(wishes);
+    let mut attachments: Vec<_> = chosen
+        .into_iter()
+        .enumerate()
+        .map(|(i, chosen)| attachment(i, chosen, args.as_deref()))
+        .collect();
+    forward(&mut attachments, &forwards)?;
+    let mut plugins: Vec<PathBuf> = PLUGINS.map(|folder| host.join(folder)).into();
+    // From the pod directory, which is the working directory: it is renamed before gc comes.
+    plugins.push(PodDir::new("").stage_root().join(OF_IMAGE));
+    for attachment in &attachments {
+        programs(attachment, &plugins).with_context(|| format!("network {}", attachment.name))?;
+    }
+    let state = State {
+        container: wishes.uuid.to_string(),
+        namespace: pinned(host, &machine_name(wishes.uuid.as_str())),
+        folders: plugins,
+        timeout: options.cni_timeout,
+        attachments: Vec::new(),
+        reached: Reached::default(),
+    };
+    let ports = hold(&forwards)?;
+    Ok(Some(Prepared {
+        state,
+        attachments,
+        ports,
+    }))
+}
+
+fn attachment(number: usize, chosen: Chosen, pod_args: Option<&str>) -> Attachment {
+    let config = chosen.config;
+    let args = [
+        pod_args,
+        Some(chosen.args.as_str()).filter(|args| !args.is_empty()),
+    ];
+    Attachment {
+        name: config.name,
+        version: config.version,
+        source: config.source,
+        interface: format!("eth{number}"),
+        args: args.into_iter().flatten().collect::<Vec<_>>().join(";"),
+        check: config.check,
+        gc: config.gc,
+        plugins: config
+            .plugins
+            .into_iter()
+            .map(|plugin| Step {
+                plugin,
+                added: false,
+            })
+            .collect(),
+        capabilities: Map::new(),
+        called: 0,
+        answer: None,
+        outcome: None,
+    }
+}
+
+/// The arguments by which plugins know a pod of Kubernetes, where its manifest says that it is one; plugins that know
+/// other arguments are told not to mind.
+fn pod_args(wishes: &Wishes<'_>) -> Option<String> {
+    let of_pod = |name| appc::annotation(&wishes.pod.manifest.annotations, name);
+    let name = of_pod(annotation::KUBERNETES_POD_NAME)?;
+    let namespace = of_pod(annotation::KUBERNETES_POD_NAMESPACE).unwrap_or("default");
+    let uid = of_pod(annotation::KUBERNETES_POD_UID);
+    let uid = uid
+        .map(|uid| format!(";K8S_POD_UID={uid}"))
+        .unwrap_or_default();
+    Some(format!(
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID={}{uid}",
+        wishes.uuid
+    ))
+}
+
+/// Has a network forward ports: the first whose plugins can, else the first with one more plugin.
+fn forward(attachments: &mut [Attachment], forwards: &[Forward]) -> Result<()> {
+    if forwards.is_empty() {
+        return Ok(());
+    }
+    let mappings: Value = forwards.iter().map(Forward::mapping).collect();
+    let able = attachments
+        .iter()
+        .position(|a| a.plugins.iter().any(|p| p.has_capability(PORTS)));
+    let Some(attachment) = attachments.get_mut(able.unwrap_or(0)) else {
+        return Ok(());
+    };
+    if able.is_none() {
+        add(
+            attachment,
+            json!({ "type": "portmap", "snat": true, "capabilities": { PORTS: true } }),
+        )?;
+    }
+    attachment.capabilities.insert(PORTS.to_owned(), mappings);
+    Ok(())
+}
+
+fn add(attachment: &mut Attachment, config: Value) -> Result<()> {
+    let plugin = Plugin::new(serde_json::from_value(config)?)?;
+    attachment.plugins.push(Step {
+        plugin,
+        added: true,
+    });
+    Ok(())
+}
+
+/// Looks for the programs of a network, of those too that its plugins call.
+fn programs(attachment: &Attachment, folders: &[PathBuf]) -> Result<()> {
+    for step in &attachment.plugins {
+        find(folders, &step.program)?;
+        let ipam = step.config.get("ipam").and_then(|ipam| ipam.get("type"));
+        if let Some(ipam) = ipam.and_then(Value::as_str).filter(|ipam| !ipam.is_empty()) {
+            find(folders, ipam)?;
+        }
+    }
+    Ok(())
+}
