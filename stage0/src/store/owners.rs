@@ -226,8 +226,10 @@ mod tests {
         std::fs::create_dir(path("sub")).unwrap();
         std::fs::write(path("sub/file"), "").unwrap();
         std::os::unix::fs::chown(path("sub/file"), Some(7), Some(8)).unwrap();
-        let setuid = std::fs::Permissions::from_mode(0o6755);
-        std::fs::set_permissions(path("sub/file"), setuid).unwrap();
+        for (name, mode) in [(".", 0o700), ("sub", 0o755), ("sub/file", 0o6755)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path(name), mode).unwrap();
+        }
         std::fs::hard_link(path("sub/file"), path("link")).unwrap();
         symlink("/etc/passwd", path("symlink")).unwrap();
         let before = std::fs::metadata("/etc/passwd").unwrap().uid();

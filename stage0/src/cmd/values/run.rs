@@ -102,10 +102,7 @@ mod tests {
                 .contains("shift: 65536, count: 10")
         );
         let error = shown("yes").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "\"yes\": must be SHIFT:COUNT, two numbers of user ids"
-        );
+        assert_eq!(error, "must be SHIFT:COUNT, two numbers of user ids");
     }
 
     #[test]
