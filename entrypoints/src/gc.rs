@@ -47,7 +47,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let networks = network::undo(&PodDir::new("."))?;
     // What no pod uses harms none, nor what the host's services know: the pod itself is gone.
     let forgotten = forget_machine(host, &machine_name(uuid.as_str()));
-    for err in [networks.collect(), forgotten].into_iter().filter_map(Result::err) {
+    for err in [networks.collect(), forgotten]
+        .into_iter()
+        .filter_map(Result::err)
+    {
         eprintln!("gc: warning: {err:#}");
     }
     Ok(ExitCode::SUCCESS)
