@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::copy;
 use crate::plan::Step;
+use crate::pod::names_in;
 use crate::root::Root;
 
 /// What was written so far. Dropped, everything is put back as it was, unless it is kept.
@@ -87,14 +88,15 @@ impl Applied {
                 filled_from,
             } => {
                 self.parents(path)?;
-                fs::create_dir(path)?;
+                let fill = |made: &Path| match filled_from {
+                    Some((root, from)) => fill(made, root, from),
+                    None => {
+                        chown(made, Some(*uid), Some(*gid))?;
+                        Ok(fs::set_permissions(made, Permissions::from_mode(*mode))?)
+                    }
+                };
+                directory_whole(path, fill)?;
                 self.0.push(Undo::RemoveTree(path.clone()));
-                if let Some((root, from)) = filled_from {
-                    fill(path, root, from)?;
-                } else {
-                    chown(path, Some(*uid), Some(*gid))?;
-                    fs::set_permissions(path, Permissions::from_mode(*mode))?;
-                }
             }
         }
         Ok(())
@@ -187,6 +189,46 @@ pub fn belong(path: &Path) -> Result<()> {
         let (uid, gid) = of_parent;
         lchown(path, Some(uid), Some(gid))
             .with_context(|| format!("give {} to {uid}:{gid}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Where [`directory_whole`] makes a directory, and what is left when it is killed. No volume has such a name.
+fn hidden(path: &Path) -> Option<PathBuf> {
+    let mut name = std::ffi::OsString::from(HIDDEN);
+    name.push(path.file_name()?);
+    Some(path.with_file_name(name))
+}
+
+/// The beginning of the names of directories that are being made.
+const HIDDEN: &str = ".";
+
+/// Makes a directory beside `path` and renames it there, so that there is never one that is not as it should be.
+fn directory_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let made = hidden(path).context("no file name")?;
+    fs::create_dir(&made)?;
+    let whole = fill(&made).and_then(|()| {
+        // An empty directory would be replaced.
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        let cwd = rustix::fs::CWD;
+        Ok(rustix::fs::renameat_with(cwd, &made, cwd, path, flags)?)
+    });
+    whole.inspect_err(|_| {
+        // The error that is reported is the one that came first.
+        let _ = fs::remove_dir_all(&made);
+    })
+}
+
+/// Removes what a killed [`apply`] has left of volumes in the folder of all volumes `dir`. Nobody else may be at work there.
+///
+/// # Errors
+/// When one cannot be removed; the message names it.
+pub fn remove_unfinished_volumes(dir: &Path) -> Result<()> {
+    for name in names_in(dir).with_context(|| format!("list {}", dir.display()))? {
+        if name.starts_with(HIDDEN) {
+            let path = dir.join(name);
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
     }
     Ok(())
 }

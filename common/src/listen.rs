@@ -108,30 +108,37 @@ pub fn sockets(pod: &Pod, network: &Network, passed: &[Passed]) -> Result<Socket
         }
     }
     passed::place(&mut sockets, passed)?;
-    // The others are in the pod's network.
-    let in_pod = |socket: &&Socket| !socket.passed || *network == Network::Host;
-    let all: Vec<_> = sockets
-        .iter()
-        .flat_map(|(app, sockets)| {
-            sockets
-                .iter()
-                .filter(in_pod)
-                .map(move |socket| (app, socket))
-        })
-        .collect();
-    for (i, (app, socket)) in all.iter().enumerate() {
+    check(&sockets, &Sockets::new(), network)?;
+    Ok(sockets)
+}
+
+/// Whether `new` sockets can be open at a time, also beside those that are there already.
+///
+/// # Errors
+/// The first that cannot, with the names of both apps and ports.
+pub fn check(new: &Sockets, there: &Sockets, network: &Network) -> Result<()> {
+    // What was open already is in the host's network, the others are in the pod's.
+    let in_pod = |(_, socket): &(&String, &Socket)| !socket.passed || *network == Network::Host;
+    let mut all: Vec<_> = each(there).filter(in_pod).collect();
+    for (app, socket) in each(new).filter(in_pod) {
         let excluded = |(_, other): &&(&String, &Socket)| {
             !(socket.passed && other.passed) && socket.excludes(other)
         };
-        if let Some((other, same)) = all[..i].iter().find(excluded) {
+        if let Some((other, same)) = all.iter().find(excluded) {
             bail!(
                 "app {app}: app.ports ({}): {socket} is that of port {} of app {other}: give it another number, or map it to another port of the host",
                 socket.name,
                 same.name
             );
         }
+        all.push((app, socket));
     }
-    Ok(sockets)
+    Ok(())
+}
+
+fn each(sockets: &Sockets) -> impl Iterator<Item = (&String, &Socket)> {
+    let of_app = |(app, sockets)| std::iter::repeat(app).zip(sockets);
+    sockets.iter().flat_map(of_app)
 }
 
 fn of_app(pod: &Pod, app: &PodApp, network: &Network) -> Result<Vec<Socket>> {

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
 use crate::confine::Confinement;
 use crate::isolate::resource::Resources;
 use crate::listen::Socket;
+use crate::pod::{StageRoot, names_in};
 use crate::status::IsolatorReport;
 use crate::stream::Served;
-use serde::{Deserialize, Serialize};
 
 /// The app's root, mounts and identity. The program and its arguments are on the command line of the app's
 /// unit, the environment is in [`crate::env`]'s file.
@@ -46,6 +49,26 @@ pub struct AppSpec {
     /// Its streams, when `iottymux` serves some of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<Served>,
+}
+
+/// What prepare-app makes for the apps of a running pod, by their names, but for `app`.
+///
+/// # Errors
+/// When one cannot be read; the message names the file.
+pub fn others(root: &StageRoot, app: &str) -> Result<BTreeMap<String, AppSpec>> {
+    let mut specs = BTreeMap::new();
+    for name in names_in(&root.specs())? {
+        // What is written is beside the file until it is whole.
+        if name == app || name.contains('.') {
+            continue;
+        }
+        let path = root.spec(&name);
+        let context = || format!("read {}", path.display());
+        let content = std::fs::read(&path).with_context(context)?;
+        let spec = serde_json::from_slice(&content).with_context(context)?;
+        specs.insert(name, spec);
+    }
+    Ok(specs)
 }
 
 /// Where an app finds its credentials, which its environment tells it.

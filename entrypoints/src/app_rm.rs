@@ -6,10 +6,12 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use common::apply::remove_unfinished_volumes;
 use common::flags::{self, Flag, switch};
 use common::pod::names_in;
 
 use crate::crossing::{APP, Crossing, DEBUG};
+use crate::inside::turn_to_change;
 use crate::print_help;
 
 const FLAGS: [Flag; 3] = [APP, DEBUG, switch("force", "stop the app when it runs")];
@@ -35,6 +37,8 @@ pub(crate) fn forget(crossing: &Crossing, force: bool) -> Result<()> {
         &["forget"]
     };
     crossing.manage(words)?;
+    let _turn = turn_to_change(&crossing.dir.stage_root())?;
+    remove_unfinished_volumes(&crossing.dir.shared_volumes())?;
     // Names have no dot: what is before the first is the app.
     let own = format!("{}.", crossing.app);
     let volumes = names_in(&crossing.dir.shared_volumes())?;

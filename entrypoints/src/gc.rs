@@ -1,5 +1,5 @@
 //! Frees what outlives the pod in the working directory: its cgroups, processes that are left in them, its networks, and what
-//! nspawn and journald of the host have been given. Nothing of it is an error when it is gone already.
+//! nspawn, journald and machined of the host have been given. Nothing of it is an error when it is gone already.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, switch, value};
 use common::pod::{PodDir, machine_name};
 
+use crate::manager::host::forget_machine;
 use crate::{network, print_help, supervisor, uuid};
 
 const FLAGS: [Flag; 2] = [
@@ -41,10 +42,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         hierarchies.kill(&cgroup)?;
         hierarchies.remove(&cgroup)?;
     }
-    free_host(Path::new("/"), &uuid)?;
+    let host = Path::new("/");
+    free_host(host, &uuid)?;
     let networks = network::undo(&PodDir::new("."))?;
-    // What no pod uses harms none: the pod itself is gone.
-    if let Err(err) = networks.collect() {
+    // What no pod uses harms none, nor what the host's services know: the pod itself is gone.
+    let forgotten = forget_machine(host, &machine_name(uuid.as_str()));
+    for err in [networks.collect(), forgotten]
+        .into_iter()
+        .filter_map(Result::err)
+    {
         eprintln!("gc: warning: {err:#}");
     }
     Ok(ExitCode::SUCCESS)

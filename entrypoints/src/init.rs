@@ -4,7 +4,6 @@
 //! Facts, plan, apply (see the library): nothing is changed before everything is known to be good, and what a
 //! failing step has changed is put back.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
@@ -169,7 +168,7 @@ fn existing(dir: &PodDir, options: &RunOptions) -> Result<Existing> {
             .with_context(|| format!("read {}", root.default_filter().display()))?,
         host_resolv_conf: resolv,
         host_hosts: hosts,
-        volumes: BTreeSet::new(),
+        ..Existing::default()
     })
 }
 

@@ -70,7 +70,7 @@ fn pods_run_on_a_systemd_host() -> Result<()> {
     };
     let report = bench.finish(|config| {
         let config = config.step("systemd", "systemctl is-system-running --wait");
-        from_service(from_shell(config))
+        killed(added_device(from_service(from_shell(config))))
             .step("gc", "/payload/stage0 gc --grace-period=0s")
             .step("machines-left", "machinectl list --no-legend")
             .step("cgroups-left", "find /sys/fs/cgroup -name *rkt*")
@@ -79,6 +79,10 @@ fn pods_run_on_a_systemd_host() -> Result<()> {
     report.expect_text("systemd", "running")?;
     expect_from_shell(&report)?;
     expect_from_service(&report)?;
+    expect_added_device(&report)?;
+    report.expect("killed", &Status::Exited(0))?;
+    report.expect_text("killed-known", "rkt-")?;
+    report.expect("killed-rm", &Status::Exited(0))?;
     report.expect("gc", &Status::Exited(0))?;
     for none in ["machines-left", "cgroups-left"] {
         assert_eq!(report.expect(none, &Status::Exited(0))?, "", "{none}");
@@ -110,6 +114,60 @@ fn expect_from_shell(report: &Report) -> Result<()> {
     report.expect_text("shell-cgroup", "/sys/fs/cgroup/machine.slice/")?;
     report.expect_text("shell-cgroup", "probe")?;
     report.expect("shell-gc", &Status::Exited(0)).map(drop)
+}
+
+/// A device that comes to a pod later: the scope that machined has made has a policy for devices.
+const DEVICE: &str = r#"
+mkdir -p /run/device
+systemd-run --scope --quiet -- /payload/stage0 app sandbox --uuid-file-save=/run/device/uuid \
+    --volume=shared,kind=host,source=/shared &
+/payload/probe wait-file /run/device/uuid || exit
+uuid=$(cat /run/device/uuid)
+/payload/stage0 app add "$uuid" example.com/app --name=a --mount=volume=shared,target=/shared \
+    --mnt-volume=name=log,kind=host,source=/dev/kmsg,target=/dev/log-of-the-kernel -- \
+    do see --out /shared/device.json --write /dev/log-of-the-kernel + write /shared/device x || exit
+/payload/stage0 app start "$uuid" --app=a || exit
+/payload/probe wait-file /shared/device || exit
+grep -o '"write /dev/log-of-the-kernel":[^,]*' /shared/device.json
+cat "/var/lib/stage0/pods/run/$uuid/subcgroup"
+/payload/stage0 stop "$uuid"
+"#;
+
+fn added_device(config: Config) -> Config {
+    config
+        .text("device", DEVICE)
+        .step("device", "sh /payload/device")
+}
+
+fn expect_added_device(report: &Report) -> Result<()> {
+    report.expect("device", &Status::Exited(0))?;
+    report.expect_text("device", ".scope")?;
+    report.expect_text("device", "Writable")
+}
+
+/// A pod in the service of the guest's agent, which lives on, and whose nspawn is killed: machined goes on to know it.
+const KILLED: &str = r#"
+/payload/stage0 run --volume=shared,kind=host,source=/shared --mount=volume=shared,target=/shared example.com/app -- \
+    do write /shared/killed x + hang &
+/payload/probe wait-file /shared/killed || exit
+for pod in /var/lib/stage0/pods/run/*; do
+    /payload/stage0 status "${pod##*/}" | grep -q state=running || continue
+    kill -KILL "$(cat "$pod/ppid")"
+    /payload/stage0 stop --force "${pod##*/}"
+    echo "${pod##*/}" >/shared/killed-uuid
+done
+"#;
+
+fn killed(config: Config) -> Config {
+    config
+        .text("killed", KILLED)
+        .text(
+            "killed-rm",
+            "/payload/stage0 rm \"$(cat /shared/killed-uuid)\"",
+        )
+        .step("killed", "sh /payload/killed")
+        .step("killed-known", "machinectl list --no-legend")
+        .step("killed-rm", "sh /payload/killed-rm")
 }
 
 /// The unit that a pod is started by. Its app ends when it is told to.

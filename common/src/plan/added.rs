@@ -29,11 +29,9 @@ pub fn plan_added(dir: &PodDir, inputs: &Inputs<'_>) -> Result<AddedApp> {
     };
     let root = dir.stage_root();
     let volumes = Volumes::plan(&inputs.pod.manifest, [PodApp::volumes(added)])?;
-    let sockets = listen::sockets(
-        inputs.pod,
-        &inputs.options.network,
-        &inputs.facts.caller.sockets,
-    )?;
+    let network = &inputs.options.network;
+    let sockets = listen::sockets(inputs.pod, network, &inputs.facts.caller.sockets)?;
+    listen::check(&sockets, &inputs.existing.sockets, network)?;
     let planned = app::plan(&root, inputs, added, &volumes, &sockets)
         .with_context(|| format!("app {}", added.name()))?;
     let mut steps = planned.steps;

@@ -18,7 +18,7 @@ use crate::appc::Uuid;
 use crate::facts::{HostFacts, PodCgroup};
 use crate::isolate::resource::Resources;
 use crate::isolate::{capability, seccomp};
-use crate::listen;
+use crate::listen::{self, Sockets};
 use crate::load::{Pod, PodApp};
 use crate::net::Reached;
 use crate::options::RunOptions;
@@ -82,6 +82,8 @@ pub struct Existing {
     pub stage0_hosts: Option<String>,
     /// The volumes of a running pod that have their directories, by key.
     pub volumes: BTreeSet<String>,
+    /// The sockets of the apps that a running pod has.
+    pub sockets: Sockets,
 }
 
 /// The pod, planned.

@@ -1,6 +1,5 @@
 //! A case: its files, laid out as stage0 leaves a pod directory, and planned as `init` does it.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -196,7 +195,7 @@ fn existing(dir: &PodDir, options: &RunOptions, host: &Path) -> Result<Existing>
         host_resolv_conf: of_host(options.resolv == ResolvMode::Host, "etc/resolv.conf")?,
         host_hosts: of_host(options.hosts == HostsMode::Host, "etc/hosts")?,
         stage0_hosts: fs::read_to_string(root.hosts()).ok(),
-        volumes: BTreeSet::new(),
+        ..Existing::default()
     })
 }
 

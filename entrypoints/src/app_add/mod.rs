@@ -11,20 +11,23 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use common::appc::Uuid;
-use common::apply::apply;
+use common::apply::{apply, remove_unfinished_volumes};
 use common::facts::HostFacts;
 use common::flags::{self, Flag, Parsed, switch, value};
 use common::limits;
+use common::listen::Sockets;
 use common::load::Pod;
 use common::options::{RunOptions, private_users};
 use common::plan::{Existing, Inputs, plan_added};
 use common::pod::names_in;
+use common::spec;
 
 use crate::app_rm::forget;
 use crate::crossing::{APP, Crossing, DEBUG};
 use crate::init::check_contexts;
 use crate::inside::turn_to_change;
-use crate::{network, print_help};
+use crate::manager::host;
+use crate::{network, print_help, supervisor};
 
 const FLAGS: [Flag; 7] = [
     APP,
@@ -88,6 +91,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
         drop(turn);
         forget(crossing, false)?;
     };
+    remove_unfinished_volumes(&dir.shared_volumes())?;
     let pod = Pod::load_app(dir, app, options.private_users)?;
     let facts = HostFacts {
         selinux_mount_context: options.mount_context.clone(),
@@ -100,7 +104,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
         pod: &pod,
         options,
         facts: &facts,
-        existing: &existing(crossing)?,
+        existing: &existing(crossing, &pod)?,
         term: None,
         reached: &network::reached(dir)?,
         storage: storage.as_deref(),
@@ -111,6 +115,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
     }
     let applied = apply(&plan.steps)?;
     let placed = place::place(crossing, &plan.volumes)?;
+    allow_devices(crossing, uuid, &pod)?;
     placed.keep();
     applied.keep();
     Ok(())
@@ -132,15 +137,39 @@ fn has_remains(crossing: &Crossing) -> Result<bool> {
         || volumes.iter().any(|key| key.starts_with(&own)))
 }
 
+/// Has the host let the pod use the devices of the app, where its systemd has a policy for the pod as a whole.
+fn allow_devices(crossing: &Crossing, uuid: &Uuid, pod: &Pod) -> Result<()> {
+    let cgroup = supervisor::cgroup(&crossing.dir, uuid)?;
+    let unit = cgroup.as_deref().and_then(Path::file_name);
+    let scope = unit.and_then(|unit| unit.to_str()).filter(|unit| {
+        // The pods in cgroups that init makes have no policy.
+        unit.ends_with(".scope")
+    });
+    let devices = pod.devices.values();
+    let devices: Vec<_> = devices.map(|d| (d.to_string(), "rw".to_owned())).collect();
+    match scope {
+        Some(scope) if !devices.is_empty() => host::allow_devices(Path::new("/"), scope, devices),
+        _ => Ok(()),
+    }
+}
+
 /// What the pod has already.
-fn existing(crossing: &Crossing) -> Result<Existing> {
+fn existing(crossing: &Crossing, pod: &Pod) -> Result<Existing> {
     let root = crossing.dir.stage_root();
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let text = |path: &Path| {
         String::from_utf8(read(path)?).with_context(|| format!("read {}", path.display()))
     };
     let volumes = names_in(&crossing.dir.shared_volumes()).context("list the pod's volumes")?;
+    let mut ports = pod.apps.iter().flat_map(|app| &app.app.ports);
+    let mut sockets = Sockets::new();
+    // All the files of other apps: not for nothing.
+    if ports.any(|port| port.socket_activated) {
+        let others = spec::others(&root, crossing.app.as_str())?;
+        sockets.extend(others.into_iter().map(|(app, spec)| (app, spec.sockets)));
+    }
     Ok(Existing {
+        sockets,
         passwd: text(&root.passwd())?,
         group: text(&root.group())?,
         default_filter: read(&root.default_filter())?,

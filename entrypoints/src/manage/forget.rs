@@ -8,11 +8,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use common::apply::{beside, write_whole};
 use common::pod::{StageRoot, names_in};
-use common::spec::AppSpec;
+use common::spec::{self, AppSpec};
 use common::unit::{app_unit, app_units};
 use common::user::{Accounts, Identity};
 
 use super::stop::stop_unit;
+use super::strays;
 use crate::gc::absent;
 use crate::inside::{detach, turn_to_change};
 use crate::manager::Manager;
@@ -32,9 +33,10 @@ pub(super) fn forget(root: &StageRoot, app: &str, force: bool) -> Result<()> {
     for unit in &units {
         stop_unit(&mut manager, unit, true)?;
     }
+    strays::kill(app, &root.app_root(app))?;
     // Nobody that this could wait for needs it.
     let _change = turn_to_change(root)?;
-    let others = others(root, app)?;
+    let others: Vec<_> = spec::others(root, app)?.into_values().collect();
     unmount(root, app, &others)?;
     let mut files = vec![root.passwd(), root.group()];
     files.extend(root.app_files(app));
@@ -73,22 +75,6 @@ fn entered(transient: &Path, app: &str) -> Result<Vec<String>> {
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
     Ok(names_in(transient)?.into_iter().filter(of_app).collect())
-}
-
-/// What prepare-app makes for the other apps of the pod.
-fn others(root: &StageRoot, app: &str) -> Result<Vec<AppSpec>> {
-    let mut specs = Vec::new();
-    for name in names_in(&root.specs())? {
-        // What is written is beside the file until it is whole.
-        if name == app || name.contains('.') {
-            continue;
-        }
-        let path = root.spec(&name);
-        let context = || format!("read {}", path.display());
-        let content = fs::read(&path).with_context(context)?;
-        specs.push(serde_json::from_slice(&content).with_context(context)?);
-    }
-    Ok(specs)
 }
 
 /// Takes away the app's root and the volumes that no other app has.

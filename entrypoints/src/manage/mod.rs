@@ -3,6 +3,7 @@
 mod forget;
 mod start;
 mod stop;
+mod strays;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

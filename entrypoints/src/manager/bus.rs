@@ -1,4 +1,4 @@
-//! D-Bus on systemd's private socket. It answers only processes of the pod.
+//! D-Bus: on the private socket of the pod's systemd, which answers only processes of the pod, and on the host's bus.
 
 use std::fmt;
 use std::path::Path;
@@ -16,8 +16,8 @@ use rustbus_nix::sys::socket::UnixAddr;
 /// How long an answer may take.
 const ANSWER_TIME: Timeout = Timeout::Duration(Duration::from_secs(60));
 
-/// What all of systemd's interfaces, and it itself on the bus, are called.
-const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// What all of systemd's interfaces, and it itself on a bus, are called.
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// The object of the manager.
 pub(super) const MANAGER: &str = "/org/freedesktop/systemd1";
 
@@ -28,7 +28,17 @@ const FIRST_LENGTH: usize = 1024;
 /// A connection.
 pub(super) struct Bus(RpcConn);
 
-/// An error that systemd answered with.
+/// Whose method is called.
+pub(super) struct Callee<'a> {
+    /// The name on the bus.
+    pub(super) service: &'a str,
+    /// The object.
+    pub(super) object: &'a str,
+    /// The interface that the method is of.
+    pub(super) interface: &'a str,
+}
+
+/// An error that was answered.
 #[derive(Debug)]
 pub(super) struct Refused {
     /// Its D-Bus name, `org.freedesktop.systemd1.NoSuchUnit`.
@@ -69,13 +79,25 @@ impl Bus {
         }
     }
 
+    /// Connects to a bus with several services.
+    pub(super) fn connect_to_many(socket: &Path) -> Result<Self> {
+        let mut connection = RpcConn::connect_to_path(UnixAddr::new(socket)?, ANSWER_TIME)?;
+        connection.set_filter(Box::new(|message| message.typ != MessageType::Signal));
+        Ok(Bus(connection))
+    }
+
     /// Calls a method of the manager.
     pub(super) fn call(
         &mut self,
         method: &str,
         arguments: impl FnOnce(&mut MarshalledMessageBody) -> Result<(), MarshalError>,
     ) -> Result<MarshalledMessage> {
-        self.call_on(MANAGER, &format!("{SYSTEMD}.Manager"), method, arguments)
+        let manager = Callee {
+            service: SYSTEMD,
+            object: MANAGER,
+            interface: &format!("{SYSTEMD}.Manager"),
+        };
+        self.call_on(&manager, method, arguments)
     }
 
     /// Reads a property of one of systemd's objects.
@@ -86,23 +108,28 @@ impl Bus {
         name: &str,
     ) -> Result<MarshalledMessage> {
         let interface = format!("{SYSTEMD}.{interface}");
-        self.call_on(object, "org.freedesktop.DBus.Properties", "Get", |body| {
+        let properties = Callee {
+            service: SYSTEMD,
+            object,
+            interface: "org.freedesktop.DBus.Properties",
+        };
+        self.call_on(&properties, "Get", |body| {
             body.push_param2(interface.as_str(), name)
         })
     }
 
-    fn call_on(
+    /// Calls a method.
+    pub(super) fn call_on(
         &mut self,
-        object: &str,
-        interface: &str,
+        callee: &Callee<'_>,
         method: &str,
         arguments: impl FnOnce(&mut MarshalledMessageBody) -> Result<(), MarshalError>,
     ) -> Result<MarshalledMessage> {
         let mut call = MessageBuilder::new()
             .call(method)
-            .with_interface(interface)
-            .on(object)
-            .at(SYSTEMD)
+            .with_interface(callee.interface)
+            .on(callee.object)
+            .at(callee.service)
             .build();
         arguments(&mut call.body).map_err(|err| anyhow!("{err:?}"))?;
         let serial = self

@@ -1,6 +1,7 @@
 //! Asks the pod's systemd.
 
 mod bus;
+pub(crate) mod host;
 mod scope;
 
 use std::path::Path;

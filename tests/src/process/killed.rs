@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// System calls that change files or mounts, start a program or wait for one.
-const CHANGES: [c_long; 19] = [
+const CHANGES: [c_long; 20] = [
     libc::SYS_mkdir,
     libc::SYS_mkdirat,
     libc::SYS_rename,
@@ -22,6 +22,7 @@ const CHANGES: [c_long; 19] = [
     libc::SYS_rmdir,
     libc::SYS_symlinkat,
     libc::SYS_copy_file_range,
+    libc::SYS_chown,
     libc::SYS_fchown,
     libc::SYS_chmod,
     libc::SYS_mount,

@@ -33,7 +33,8 @@ pub(crate) fn sandbox(
     let volumes = json!([
         { "name": "out", "kind": "host", "source": out(driver)? },
         { "name": "data", "kind": "host", "source": data },
-        { "name": "shared", "kind": "empty" },
+        // A mode that no directory has by itself.
+        { "name": "shared", "kind": "empty", "mode": "0751" },
     ]);
     let spec = PodSpec::new(overlay, [])
         .with("annotations", mark)

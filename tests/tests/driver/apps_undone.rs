@@ -15,6 +15,7 @@ use crate::apps::{app, mounts, sandbox, with_sandbox};
 tests::cases!("apps_undone":
     each_step_that_fails_is_taken_back,
     what_is_killed_is_finished_by_the_next,
+    volumes_of_the_pod_appear_whole,
     a_hundred_times_leaves_nothing,
 );
 
@@ -183,6 +184,46 @@ fn what_is_killed_is_finished_by_the_next() -> Result<()> {
             ensure!(point > 0, "{name} makes no change that is known");
         }
         // As stage0 left it.
+        fs::write(pod.root().join("rkt/env/a"), "")?;
+        pod.take_app_away("a")
+    })
+}
+
+/// A volume that stays when its app goes: made by an addition that is killed at any of its changes, it is as it should be.
+fn volumes_of_the_pod_appear_whole() -> Result<()> {
+    with_sandbox(|_, pod| {
+        pod.give_app(demanding())?;
+        let all = pod.dir().join("sharedVolumes");
+        let volume = all.join("shared");
+        let mut point = 0;
+        let mut found_whole = false;
+        loop {
+            let context = || format!("killed at change {point}");
+            let killed = killed_at(&pod.app_command("app/add", "a", &[])?, point)?;
+            if let Ok(meta) = fs::symlink_metadata(&volume) {
+                assert_eq!(meta.mode() & 0o7777, 0o751, "{}", context());
+                found_whole |= killed;
+            }
+            pod.app("app/add", "a", &[])?
+                .expect(0)
+                .with_context(context)?;
+            let mode = fs::symlink_metadata(&volume)?.mode();
+            assert_eq!(mode & 0o7777, 0o751, "{}", context());
+            pod.app("app/rm", "a", &[])?
+                .expect(0)
+                .with_context(context)?;
+            let names = fs::read_dir(&all)?.flatten().map(|e| e.file_name());
+            assert_eq!(names.collect::<Vec<_>>(), ["shared"], "{}", context());
+            fs::remove_dir(&volume)?;
+            if !killed {
+                break;
+            }
+            point += 1;
+        }
+        ensure!(
+            found_whole,
+            "no addition was killed that had made the volume"
+        );
         fs::write(pod.root().join("rkt/env/a"), "")?;
         pod.take_app_away("a")
     })

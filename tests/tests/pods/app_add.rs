@@ -1,10 +1,12 @@
 //! Additions that fail: each step in turn, for causes as they come. The pod is as it was, byte for byte.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use tests::fixture::{App, Sandbox, probe_image, with};
 use tests::footprint::Footprint;
 use tests::image::Image;
@@ -12,6 +14,7 @@ use tests::image::Image;
 tests::cases!("app_add":
     a_failure_at_any_step_undoes_all,
     a_failure_undoes_all_without_overlay,
+    a_damaged_image_is_no_app,
     refusals_say_why,
     immutable_pods_are_not_changed,
 );
@@ -24,6 +27,10 @@ enum Obstacle {
     Pinned(&'static str),
     /// A directory in the place of a file to be made.
     Directory(&'static str),
+    /// A directory of the pod on a file system that is full.
+    Full(&'static str),
+    /// An entrypoint that is killed.
+    Dies(&'static str),
     /// An option that stage1 finds wrong.
     Option(&'static str),
 }
@@ -51,13 +58,46 @@ impl Obstacle {
                 fs::remove_dir(dir.join(name))?;
                 outcome
             }
+            Self::Full(name) => {
+                let path = dir.join(name);
+                mount(
+                    "stage1-test",
+                    &path,
+                    "tmpfs",
+                    MountFlags::empty(),
+                    c"size=4096",
+                )
+                .with_context(|| format!("mount a small file system at {name}"))?;
+                let outcome = fs::write(path.join(".filler"), [0; 4096]).map_err(Into::into);
+                let outcome = outcome.and_then(|()| act());
+                unmount(&path, UnmountFlags::DETACH).with_context(|| format!("unmount {name}"))?;
+                outcome
+            }
+            Self::Dies(name) => {
+                let (path, aside) = (dir.join(name), dir.join(name).with_extension("aside"));
+                fs::rename(&path, &aside)?;
+                fs::write(&path, "#!/bin/sh\nkill -KILL $$\n")?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+                let outcome = act();
+                fs::rename(&aside, &path)?;
+                outcome
+            }
             Self::Option(_) => act(),
         }
     }
 }
 
 /// Each step of an addition with what makes it fail, and a word of the reason.
-const STEPS: [(Obstacle, &str); 8] = [
+const STEPS: [(Obstacle, &str); 11] = [
+    (
+        Obstacle::Full("stage1/rootfs/rkt/env"),
+        "No space left on device",
+    ),
+    (
+        Obstacle::Full("stage1/rootfs/rkt/spec"),
+        "No space left on device",
+    ),
+    (Obstacle::Dies("stage1/rootfs/app-add"), "signal: 9"),
     (Obstacle::ReadOnly("appsinfo"), "Read-only file system"),
     (
         Obstacle::Directory("stage1/rootfs/opt/stage2/new"),
@@ -141,6 +181,41 @@ fn a_failure_undoes_all_without_overlay() -> Result<()> {
     with(|fixture| {
         let pod = fixture.sandbox(&["--no-overlay"])?;
         every_step(&pod)?;
+        pod.stop()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// Until its archive is whole again.
+fn a_damaged_image_is_no_app() -> Result<()> {
+    with(|fixture| {
+        let pod = fixture.sandbox::<&str>(&[])?;
+        // Makes folders that stay.
+        pod.add(&App::probe("first", ["do", "hang"]))?.expect(0)?;
+        let blobs = || -> Result<BTreeSet<PathBuf>> {
+            let mut found = BTreeSet::new();
+            for algorithm in fs::read_dir(fixture.data().join("store/blobs"))? {
+                let entries = fs::read_dir(algorithm?.path())?.flatten();
+                found.extend(entries.map(|entry| entry.path()));
+            }
+            Ok(found)
+        };
+        let others = blobs()?;
+        let app = App::probe("new", ["do", "hang"]).image(probe_image("damaged"));
+        // With the words the image is imported.
+        let words = pod.adding(&app)?;
+        let all = blobs()?;
+        let blob = all.difference(&others).next().context("no new blob")?;
+        let whole = fs::read(blob)?;
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        fs::write(blob, damaged)?;
+        let before = Footprint::of(&pod.dir())?;
+        let finished = fixture.stage0(&words)?;
+        finished.expect_refusal(&["add app new to pod", "render"])?;
+        before.same(&Footprint::of(&pod.dir())?)?;
+        fs::write(blob, whole)?;
+        fixture.text(&words)?;
         pod.stop()?.expect(0)?;
         Ok(())
     })

@@ -1,11 +1,16 @@
 //! The lives of apps that come and go: started, stopped, started again, removed, added again; and what is told of them.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use tests::fixture::{App, Sandbox, with};
 use tests::footprint::Footprint;
+use tests::leftovers::Marks;
 use tests::process::BOUND;
 use tests::wait;
 
@@ -14,6 +19,7 @@ tests::cases!("app_life":
     ends_are_told,
     a_pod_outlives_its_apps_and_takes_them_along,
     thirty_times_the_same,
+    removal_finds_who_has_left_the_cgroup,
 );
 
 /// Writes its start into a file and runs until it is stopped.
@@ -255,4 +261,57 @@ fn thirty_times_the_same() -> Result<()> {
         pod.stop()?.expect(0)?;
         Ok(())
     })
+}
+
+/// A process that is in none of the app's cgroups: nobody knows it as the app's but by its root.
+fn removal_finds_who_has_left_the_cgroup() -> Result<()> {
+    with(|fixture| {
+        let pod = fixture.sandbox::<&str>(&[])?;
+        // Makes folders that stay.
+        pod.add(&App::probe("first", ["do", "hang"]))?.expect(0)?;
+        let before = Footprint::of(&pod.dir())?;
+        let child = "do spawn ignore-term , write /out/child x , hang + until-term";
+        pod.run(&App::probe("a", child.split(' ')))?;
+        wait::for_path(&fixture.out("child"), Some(BOUND))?;
+        let child = move_child_away(&pod.uuid)?;
+        pod.app("stop", "a", &[])?.expect(0)?;
+        ensure!(!has_ended(&child)?, "it is still in a cgroup of the app");
+        pod.app("rm", "a", &[])?.expect(0)?;
+        ensure!(has_ended(&child)?, "it lives on");
+        before.same(&Footprint::of(&pod.dir())?)?;
+        pod.stop()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// Moves the child of the main process of app `a` to where the pod's PID 1 is, in every hierarchy.
+fn move_child_away(uuid: &str) -> Result<OwnedFd> {
+    let found = Marks::new([uuid], &[]).found();
+    let cgroups = found.iter().filter_map(|line| line.strip_prefix("cgroup "));
+    let own = cgroups.filter(|path| path.ends_with("/app-a.service"));
+    let own: Vec<PathBuf> = own.map(PathBuf::from).collect();
+    let read = |file: &Path| fs::read_to_string(file).with_context(|| file.display().to_string());
+    let first = own.first().context("the app has no cgroup")?;
+    let pids = read(&first.join("cgroup.procs"))?;
+    let pids: Vec<&str> = pids.lines().collect();
+    let is_child = |pid: &&&str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent.is_some_and(|parent| pids.contains(&parent.trim()))
+    };
+    let child = *pids.iter().find(is_child).context("no child")?;
+    for dir in &own {
+        let pod = dir.ancestors().nth(2).context("a cgroup of the pod")?;
+        let scope = pod.join("init.scope");
+        let target = if scope.exists() { &scope } else { pod };
+        fs::write(target.join("cgroup.procs"), child)
+            .with_context(|| format!("move {child} to {}", target.display()))?;
+    }
+    let pid = Pid::from_raw(child.parse()?).context("pid")?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn has_ended(process: &OwnedFd) -> Result<bool> {
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
 }

@@ -14,7 +14,8 @@ tests::cases!("sockets":
     are_given_to_apps_of_any_user,
     listen_on_the_hosts_number,
     stay_open_while_the_app_starts_again,
-    a_port_in_use_fails_the_app;
+    a_port_in_use_fails_the_app,
+    a_port_of_another_app_is_refused;
     both ways:
     close_when_the_app_has_ended,
     are_the_apps_alone_when_it_is_to_stop,
@@ -201,6 +202,30 @@ fn are_the_apps_alone_when_it_is_to_stop() -> Result<()> {
                 "127.0.0.1:80 is closed"
             ]
         );
+        Ok(())
+    })
+}
+
+/// An app that is added cannot have the port of one that is there, whether that runs or not.
+fn a_port_of_another_app_is_refused() -> Result<()> {
+    with(|fixture| {
+        let pod = fixture.sandbox::<&str>(&[])?;
+        let app = |name: &str, number: u16| {
+            listening(App::probe(name, ["hang"]), &[port("web", "tcp", number, 2)])
+        };
+        pod.add(&app("one", 80))?.expect(0)?;
+        for start in [false, true] {
+            if start {
+                pod.app("start", "one", &[])?.expect(0)?;
+            }
+            pod.add(&app("two", 81))?.expect_refusal(&[
+                "app two: app.ports (web): tcp port 81 is that of port web of app one",
+            ])?;
+        }
+        pod.run(&app("two", 82))?;
+        pod.app("rm", "one", &["--force"])?.expect(0)?;
+        pod.run(&app("three", 80))?;
+        pod.stop()?.expect(0)?;
         Ok(())
     })
 }

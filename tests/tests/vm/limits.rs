@@ -35,6 +35,16 @@ exec /payload/stage0 enter "$(ls /var/lib/stage0/pods/run)" /probe do mknod /tmp
     + read /proc/self/cgroup + read /proc/self/oom_score_adj + threads 60
 "#;
 
+/// A pod whose app has children, stopped by force.
+const FORCE: &str = r#"
+/payload/stage0 run --volume=shared,kind=host,source=/shared --mount=volume=shared,target=/shared example.com/app -- \
+    do spawn spawn hang , hang + spawn hang + write /shared/forked x + hang &
+/payload/probe wait-file /shared/forked || exit
+exec /payload/stage0 stop --force "$(ls /var/lib/stage0/pods/run | while read -r uuid; do
+    /payload/stage0 status "$uuid" | grep -q state=running && echo "$uuid"
+done)"
+"#;
+
 fn manifest() -> Value {
     let of_pod = json!([
         { "name": "resource/memory", "value": { "limit": "128Mi" } },
@@ -92,6 +102,9 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
             .step("enter", "sh /payload/enter")
             .step("go", "touch /shared/go")
             .join("pod")
+            .text("force", FORCE)
+            .step("force", "sh /payload/force")
+            .step("processes-left", "pidof probe")
             .step("gc", "/payload/stage0 gc --grace-period=0s")
             .step("cgroups-left", "find /sys/fs/cgroup -name *rkt-*")
     })?;
@@ -110,6 +123,9 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
     for text in ["/tmp/entered: 1, 2", "/app-a.service", "-10", "threads: 31"] {
         ensure!(entered.contains(text), "no {text:?} in {entered}");
     }
+    report.expect("force", &Status::Exited(0))?;
+    // pidof's way to say that there is none.
+    report.expect("processes-left", &Status::Exited(1))?;
     report.expect("gc", &Status::Exited(0))?;
     assert_eq!(report.expect("cgroups-left", &Status::Exited(0))?, "");
     Ok(())
