@@ -29,6 +29,8 @@ pub struct HostFacts {
     pub printk_time: bool,
     /// The controllers of the unified hierarchy.
     pub unified_controllers: Vec<String>,
+    /// The kernel has programs that restrict the devices of a cgroup ([`crate::kernel::has_device_programs`]).
+    pub device_programs: bool,
     /// The number of the kernel's last capability.
     pub last_capability: u8,
     /// The host has SELinux.
@@ -60,7 +62,8 @@ impl HostFacts {
             unified_controllers: unified_controllers(root, &cgroups),
             cgroups,
             selinux: exists("sys/fs/selinux/enforce"),
-            // The caller's, not the host's: init adds them.
+            // Not read from files: init adds them.
+            device_programs: false,
             selinux_context: None,
             selinux_mount_context: None,
             caller: Caller::default(),

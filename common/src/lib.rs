@@ -25,6 +25,7 @@ pub mod facts;
 pub mod flags;
 pub mod id_range;
 pub mod isolate;
+pub mod kernel;
 pub mod limits;
 pub mod listen;
 pub mod load;

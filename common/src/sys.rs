@@ -110,6 +110,51 @@ pub fn close_on_exec_from_3() -> io::Result<()> {
     }
 }
 
+/// Whether the kernel has a system call that takes flags or a structure: it is called with nothing but wrong arguments.
+pub(crate) fn has_call(number: libc::c_long) -> bool {
+    const WRONG: libc::c_long = -1;
+    // SAFETY: -1 is no descriptor, no pointer that could be read or written, and no flags that are known; so the kernel
+    // refuses each of the calls that this is used for ([`crate::kernel`]) before it does anything.
+    let result = unsafe { libc::syscall(number, WRONG, WRONG, WRONG, WRONG, WRONG) };
+    result >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
+/// Loads a program that allows a cgroup all devices (bpf(2)), and attaches it to none.
+pub(crate) fn load_device_program() -> io::Result<OwnedFd> {
+    const PROG_LOAD: libc::c_int = 5;
+    const CGROUP_DEVICE: u32 = 15;
+    /// `mov r0, 1` and `exit`.
+    const ALLOW: [u64; 2] = [0x1_0000_00b7, 0x95];
+    /// The beginning of `union bpf_attr`; the kernel takes what is not there for zero.
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        count: u32,
+        instructions: *const u64,
+        license: *const c_char,
+    }
+    let attributes = Attributes {
+        kind: CGROUP_DEVICE,
+        count: 2,
+        instructions: ALLOW.as_ptr(),
+        license: c"".as_ptr(),
+    };
+    // SAFETY: the structure and what it points to are alive across the call, which keeps no pointer; the size is its own.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    match RawFd::try_from(result) {
+        // SAFETY: the call has just made this descriptor.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// `SIGRTMIN+3`, at which systemd as PID 1 starts `halt.target` (systemd(1), "Signals").
 pub fn halt_signal() -> rustix::process::Signal {
     // SAFETY: from SIGRTMIN to SIGRTMAX, of which there are thirty, every number is a signal of the C library's.

@@ -21,6 +21,7 @@ use common::facts::{HostFacts, PodCgroup};
 use common::flags;
 use common::id_range::IdRange;
 use common::isolate::lsm;
+use common::kernel;
 use common::limits::{self, Limits};
 use common::load::Pod;
 use common::net::Reached;
@@ -45,6 +46,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         return print_help(&flags::help(USAGE, ABOUT, &options::FLAGS));
     }
     let uuid = uuid(&flags.rest)?;
+    kernel::check()?;
     let mut options = RunOptions::from_flags(&flags)?;
     let lock = take_lock()?;
     let variable = |name: &str| std::env::var(name).ok();
@@ -55,7 +57,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let dir = PodDir::new(std::env::current_dir().context("find the working directory")?);
     let pod = Pod::load(&dir, options.private_users)?;
     options.mutable |= pod.mutable;
-    let facts = HostFacts {
+    let mut facts = HostFacts {
         selinux_context: variable("RKT_SELINUX_CONTEXT"),
         selinux_mount_context: variable("RKT_SELINUX_MOUNT_CONTEXT"),
         caller: Caller {
@@ -64,6 +66,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         },
         ..HostFacts::read(Path::new("/"))?
     };
+    if facts.cgroups.is_unified() {
+        let found = kernel::has_device_programs();
+        facts.device_programs = found.context("load a BPF program for devices")?;
+    }
     options.mount_context = facts.mount_context().map(str::to_owned);
     let existing = existing(&dir, &options)?;
     let term = terminal_type();

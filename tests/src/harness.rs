@@ -95,6 +95,19 @@ pub fn probe() -> &'static Path {
     &tier().probe
 }
 
+/// A command on a kernel that has no such system call.
+pub fn without(call: &str, command: &Command) -> Command {
+    let mut hidden = Command::new(probe());
+    hidden.args(["without", call]).arg(command.get_program());
+    hidden.args(command.get_args());
+    let set = command.get_envs();
+    hidden.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        hidden.current_dir(dir);
+    }
+    hidden
+}
+
 /// Where `scripts/build` puts things, or what `STAGE1_BUILD_DIR` says.
 pub fn build_dir() -> PathBuf {
     let other = std::env::var_os("STAGE1_BUILD_DIR").map(PathBuf::from);

@@ -1,5 +1,7 @@
 //! Pods on hosts of other kinds than this machine, under QEMU. One boot serves all that is tested on one guest.
 
+#[path = "vm/kernel.rs"]
+mod kernel;
 #[path = "vm/limits.rs"]
 mod limits;
 #[path = "vm/machines.rs"]

@@ -52,8 +52,8 @@ pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) ->
     refuse_ignored(inputs.options, &reports)?;
     let told = reports.iter().filter(|r| r.outcome != Outcome::Enforced);
     let mut warnings: Vec<_> = told.map(|report| format!("pod: {report}")).collect();
-    if !can_restrict_devices(inputs) {
-        warnings.push("this host cannot restrict the devices of apps".into());
+    if let Some(reason) = devices_obstacle(inputs) {
+        warnings.push(format!("the devices of apps are not restricted: {reason}"));
     }
     let mut isolation = Isolation {
         step: Step::file(root.pod_spec(), json),
@@ -99,12 +99,18 @@ fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
         .collect()
 }
 
-/// By a v1 controller, or by a BPF program in the unified hierarchy.
-fn can_restrict_devices(inputs: &Inputs<'_>) -> bool {
+/// Why the devices of apps are not restricted. It is done by a v1 controller, or by a BPF program in the unified hierarchy.
+fn devices_obstacle(inputs: &Inputs<'_>) -> Option<&'static str> {
     let cgroups = &inputs.facts.cgroups;
     let of_v1 = cgroups.has_controller("devices", "", &[]);
-    // In a user namespace neither is allowed.
-    (of_v1 || cgroups.is_unified()) && inputs.options.private_users.is_none()
+    if inputs.options.private_users.is_some() {
+        return Some("that is not allowed in a user namespace");
+    }
+    match (of_v1, cgroups.is_unified(), inputs.facts.device_programs) {
+        (true, ..) | (_, true, true) => None,
+        (_, true, false) => Some("the kernel has no BPF programs for it"),
+        _ => Some("the host has no cgroup controller devices"),
+    }
 }
 
 fn report(inputs: &Inputs<'_>, name: &str, known: bool) -> IsolatorReport {

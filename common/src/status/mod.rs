@@ -173,12 +173,17 @@ impl AppStatus {
     }
 }
 
-/// The exit status of a pod whose apps ended so: the first failing app's, else 0. An app that is started again after it
-/// failed ends no pod, so its failure counts only when no other app has failed.
+/// The exit status of a pod that has ended, whose apps ended so: the first failing app's, else 0. An app that is started
+/// again after it failed ends no pod, so its failure counts only when no other app has failed. One whose end could not be
+/// noted, as on a full disk, may have failed.
 pub fn pod_exit_status(apps: &[AppStatus]) -> i32 {
     let failed = apps.iter().filter(|app| app.failed());
     let first = failed.min_by_key(|app| (app.back_off.is_some(), app.finished_at));
-    first.map_or(0, |app| app.status.unwrap_or(NOT_RUN))
+    let unknown = apps
+        .iter()
+        .any(|app| matches!(app.state, State::Running | State::Unhealthy));
+    let otherwise = if unknown { NOT_RUN } else { 0 };
+    first.map_or(otherwise, |app| app.status.unwrap_or(NOT_RUN))
 }
 
 fn now() -> u64 {
@@ -215,6 +220,9 @@ mod tests {
         let all = [good.clone(), second, waiting.clone(), first];
         assert_eq!(pod_exit_status(&all), 2);
         assert_eq!(pod_exit_status(&[good.clone(), waiting]), 4);
+        let mut unknown = AppStatus::default();
+        unknown.start(Vec::new());
+        assert_eq!(pod_exit_status(&[good.clone(), unknown]), 254);
         assert_eq!(pod_exit_status(&[good]), 0);
         assert_eq!(pod_exit_status(&[]), 0);
     }

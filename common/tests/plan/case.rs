@@ -144,6 +144,7 @@ impl Case {
         let host = golden::dir().join("hosts").join(host).join("root");
         let terminal = self.golden_text("terminal");
         let mut facts = HostFacts::read(&host)?;
+        facts.device_programs = self.golden_text("no-device-programs").is_none();
         facts.caller = Caller {
             notify_socket: self
                 .golden_text("notify-socket")

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use common::appc::{ImageId, PodManifest};
+use rustix::fs::StatVfsMountFlags;
 
 use super::Context;
 use super::manifest::{AppRequest, check, pod_manifest};
@@ -51,10 +52,14 @@ pub(super) fn prepare_pod(
         }
     };
     let stage1 = stage1::from_file(&store, &context.data, &stage1_file)?;
+    let overlay = !options.no_overlay && overlay_is_possible(&context.data)?;
+    if !overlay {
+        check_for_copies(&context.data)?;
+    }
     let order = Order {
         manifest: &manifest,
         stage1: &stage1,
-        overlay: !options.no_overlay && overlay_is_possible(&context.data)?,
+        overlay,
         users: options.private_users.0,
         etc: Path::new("/etc"),
     };
@@ -135,6 +140,26 @@ fn given_manifest(store: &Store, file: &Path) -> Result<PodManifest> {
     }
     check(&manifest)?;
     Ok(manifest)
+}
+
+/// Refuses copies of root file systems where nothing in them could be executed: an overlay is a mount of its own, they are
+/// not.
+fn check_for_copies(data: &Path) -> Result<()> {
+    let flags = rustix::fs::statvfs(data)
+        .with_context(|| format!("look at {}", data.display()))?
+        .f_flag;
+    ensure!(
+        !flags.contains(StatVfsMountFlags::NOEXEC),
+        "{} is mounted noexec: apps can run from overlays there, and not from copies of their root file systems",
+        data.display()
+    );
+    if flags.contains(StatVfsMountFlags::NOSUID) {
+        warn(format_args!(
+            "{} is mounted nosuid: set-user-ID programs and file capabilities have no effect in copies of root file systems",
+            data.display()
+        ));
+    }
+    Ok(())
 }
 
 fn overlay_is_possible(data: &Path) -> Result<bool> {

@@ -163,6 +163,7 @@ fn execute(args: Vec<OsString>) -> Result<()> {
     let (words, apps) = take_apps(&command, args)?;
     let matches = command.try_get_matches_from_mut(words)?;
     let cli = Cli::from_arg_matches(&matches)?;
+    common::kernel::check()?;
     let context = Context::new(cli.globals)?;
     match cli.command {
         Command::Image(image) => image.execute(&context),

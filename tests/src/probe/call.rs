@@ -5,6 +5,8 @@
     reason = "calls by their numbers, and calls that no crate makes"
 )]
 
+use anyhow::{Context, Result};
+use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -17,6 +19,16 @@ pub(super) fn with_zeros(number: i64) -> String {
         -1 => format!("{:?}", Errno::last()),
         _ => "ok".to_owned(),
     }
+}
+
+/// Has the kernel say of a system call that there is none, to this process and to what it executes.
+pub(super) fn hide(name: &str) -> Result<()> {
+    let call = ScmpSyscall::from_name(name).with_context(|| name.to_owned())?;
+    let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
+    // Root may without, and set-user-ID programs keep working.
+    filter.set_ctl_nnp(false)?;
+    filter.add_rule(ScmpAction::Errno(libc::ENOSYS), call)?;
+    filter.load().context("load the filter")
 }
 
 /// The I/O priority of this process, as ioprio_get(2) has it.

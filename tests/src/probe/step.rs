@@ -52,6 +52,8 @@ pub enum Step {
     Spawn(Vec<String>),
     /// `exec PROGRAM ARGS…`: become another program.
     Exec(Vec<String>),
+    /// `without CALL PROGRAM ARGS…`: become another program, for which the kernel has no such system call.
+    Without(String, Vec<String>),
     /// `call NUMBER…`: make system calls with arguments of zero; prints `call NUMBER: ok`, or the error's name.
     Call(Vec<i64>),
     /// `notify MESSAGE`: tell systemd, and wait until it has read that; `@PID@` stands for the probe's pid.
@@ -102,6 +104,10 @@ fn one(words: &[String]) -> Result<Step> {
             )
         }
         ["spawn", ref rest @ ..] => Step::Spawn(rest.iter().map(|&word| word.into()).collect()),
+        ["without", call, ref rest @ ..] if !rest.is_empty() => {
+            let program = rest.iter().map(|&word| word.into()).collect();
+            Step::Without(call.into(), program)
+        }
         ["exec", ref rest @ ..] if !rest.is_empty() => {
             Step::Exec(rest.iter().map(|&word| word.into()).collect())
         }
@@ -177,6 +183,10 @@ impl Step {
             Self::UntilOrphan => notify::until_orphan()?,
             Self::Press(press) => writeln!(out, "{}", press.run()?)?,
             Self::Talk(talk) => writeln!(out, "{}", talk.run()?)?,
+            Self::Without(call, words) => {
+                call::hide(call)?;
+                return Step::Exec(words.clone()).run();
+            }
             Self::Exec(words) => {
                 out.flush()?;
                 return Err(Command::new(&words[0]).args(&words[1..]).exec()).context("exec");

@@ -83,6 +83,12 @@ impl Config {
         self.file(&made().join("policies").join(module), "policy")
     }
 
+    /// Adds a word to the kernel's command line.
+    pub fn kernel_word(mut self, word: &str) -> Self {
+        self.kernel_words.push(word.into());
+        self
+    }
+
     /// Adds a step: a command that is run after the steps before it, however they ended. White space separates its
     /// words; what needs more is a script, brought along by [`Config::text`].
     pub fn step(mut self, name: &str, command: &str) -> Self {

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::driver::{AppSpec, Call, Driver, Pod, PodSpec};
+use tests::harness::without;
 use tests::process::{BOUND, Running, run};
 
 use crate::common::{both, server, spec, wait_server};
@@ -15,6 +16,7 @@ tests::cases!("start":
     stops_at_the_same_time,
     mutable_pod_outlives_its_apps,
     kill_during_the_start_leaves_what_gc_takes,
+    a_kernel_without_a_call_is_refused,
 );
 
 /// Host pids of the children of the supervisor, as soon as there are any.
@@ -149,6 +151,16 @@ fn kill_during_the_start_leaves_what_gc_takes() -> Result<()> {
             drop(started);
             pod.stop(&["--force"])?.expect(0)?;
         }
+        Ok(())
+    })
+}
+
+fn a_kernel_without_a_call_is_refused() -> Result<()> {
+    tests::driver::with(|driver| {
+        let pod = driver.pod_in_run(spec(driver, false, [server()])?)?;
+        let command = without("openat2", &pod.run_command(&[])?);
+        let line = "init: the system call openat2 is missing: pods need Linux 5.6 or later, and no filter that hides it\n";
+        assert_eq!(run(command)?.expect(254)?.stderr, line);
         Ok(())
     })
 }

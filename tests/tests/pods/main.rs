@@ -17,6 +17,7 @@ mod commands;
 mod common;
 mod console;
 mod credentials;
+mod data_directory;
 mod death;
 mod devices;
 mod dns;
@@ -34,6 +35,7 @@ mod hostile;
 mod identity;
 mod images;
 mod isolators;
+mod kernel;
 mod logs;
 mod logs_command;
 mod logs_follow;
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         commands::cases(),
         console::cases(),
         credentials::cases(),
+        data_directory::cases(),
         death::cases(),
         devices::cases(),
         dns::cases(),
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         identity::cases(),
         images::cases(),
         isolators::cases(),
+        kernel::cases(),
         logs::cases(),
         logs_command::cases(),
         logs_follow::cases(),
