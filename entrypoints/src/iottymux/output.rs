@@ -14,7 +14,7 @@ use super::ring::{Ring, SIZE};
 use super::sink::Sink;
 
 /// How many ticks a client that has to be waited for may take less than [`STEADY`] bytes.
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 40;
 
 /// How many ticks it may take nothing when the stream is over, and nobody waits any more.
 const PATIENCE_AT_END: u32 = 400;

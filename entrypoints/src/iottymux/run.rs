@@ -249,17 +249,17 @@ impl Run {
         }
     }
 
+    /// Takes on all clients that wait: who has come before the app says something is to see that.
     fn accept(&mut self, number: usize) {
         let (target, listener) = &self.listeners[number];
-        let Some(client) = accept(listener).map(Rc::new) else {
-            return;
-        };
-        if let (Target::Stdin | Target::Tty, Some(input)) = (target, &mut self.input) {
-            input.add(client.clone());
-        }
-        let output = self.outputs.iter_mut().find(|(of, _)| of == target);
-        if let Some((_, output)) = output {
-            output.add_client(client);
+        while let Some(client) = accept(listener).map(Rc::new) {
+            if let (Target::Stdin | Target::Tty, Some(input)) = (target, &mut self.input) {
+                input.add(client.clone());
+            }
+            let output = self.outputs.iter_mut().find(|(of, _)| of == target);
+            if let Some((_, output)) = output {
+                output.add_client(client);
+            }
         }
     }
 

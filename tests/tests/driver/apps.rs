@@ -14,6 +14,7 @@ tests::cases!("apps":
     come_and_go_where_mounts_are_shared,
     come_and_go_where_mounts_are_private,
     starts_that_fail_say_why,
+    are_attached_to_as_rkt_does_it,
 );
 
 /// Runs a test with an empty mutable pod, laid out in both ways.
@@ -170,5 +171,43 @@ fn starts_that_fail_say_why() -> Result<()> {
         pod.app("app/stop", "nobody", &[])?.expect(0)?;
         pod.remove_app("missing")?;
         pod.remove_app("handler")
+    })
+}
+
+/// What an existing rkt gives the entrypoint, the caller's streams being a null device and pipes.
+fn are_attached_to_as_rkt_does_it() -> Result<()> {
+    with_sandbox(|_, pod| {
+        let modes = json!([
+            { "name": "coreos.com/rkt/stage2/stdin", "value": "stream" },
+            { "name": "coreos.com/rkt/stage2/stdout", "value": "stream" },
+        ]);
+        let steps = ["do", "echo-line", "+", "echo-line"];
+        let spec = app("a", &steps).with("annotations", modes);
+        pod.add_app(spec, &[])?.expect(0)?;
+        pod.start_app("a")?.expect(0)?;
+        let attach = |options: &[&str]| pod.app("attach", "a", options);
+        let endpoints = pod.read("stage1/rootfs/rkt/iottymux/a/endpoints")?;
+        let endpoints: serde_json::Value = serde_json::from_str(&endpoints)?;
+        let target = |name: &str| {
+            let address = format!("/rkt/iottymux/a/sock-{name}");
+            json!({ "name": name, "domain": "unix", "address": address })
+        };
+        let targets = [target("stdin"), target("stdout")];
+        assert_eq!(endpoints, json!({ "version": 1, "targets": targets }));
+        assert_eq!(
+            attach(&["--action=list"])?.expect(0)?.stdout,
+            "stdin\nstdout\n"
+        );
+        let refused = ["--action=custom-attach", "--tty-in=true", "--stdin=false"];
+        attach(&refused)?.expect_refusal(&["--tty-in: app a", "it has stdin, stdout"])?;
+        // The end of the caller's input is that of the app's.
+        let finished = attach(&["--action=auto-attach"])?.expect(0)?;
+        assert_eq!(finished.stdout, "echo: \necho: \n");
+        pod.remove_app("a")?;
+        ensure!(
+            !pod.root().join("rkt/iottymux/a").exists(),
+            "its endpoints are left"
+        );
+        Ok(())
     })
 }

@@ -40,7 +40,7 @@ fn on_terminal(fixture: &Fixture, uuid: &str, words: &str) -> Result<(Running, F
 }
 
 /// How a terminal is, as far as enter changes it.
-fn mode(terminal: &File) -> Result<String> {
+pub(crate) fn mode(terminal: &File) -> Result<String> {
     let Termios {
         input_modes,
         output_modes,
@@ -54,7 +54,7 @@ fn mode(terminal: &File) -> Result<String> {
 }
 
 /// How a terminal is that nobody has changed.
-fn unused() -> Result<String> {
+pub(crate) fn unused() -> Result<String> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     mode(&File::from(master))
 }

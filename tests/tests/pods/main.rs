@@ -7,6 +7,8 @@ mod app_together;
 mod archives;
 mod arguments;
 mod attach;
+mod attach_load;
+mod attach_terminal;
 mod bad_annotations;
 mod bad_input;
 mod bad_isolators;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         archives::cases(),
         arguments::cases(),
         attach::cases(),
+        attach_load::cases(),
+        attach_terminal::cases(),
         bad_annotations::cases(),
         bad_input::cases(),
         bad_isolators::cases(),

@@ -10,6 +10,7 @@ mod profile;
 mod report;
 mod runtimes;
 mod stop;
+mod streams;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,12 @@ enum Command {
     Stop(Options),
     /// Measure how long a command in a running app takes.
     Enter(Options),
+    /// Measure how fast an app's output comes to who is attached.
+    Streams(Options),
+    /// Write much to standard output, after a line was read.
+    Pour,
+    /// Copy standard input to standard output.
+    Relay,
     /// Write the time to a file.
     Stamp { path: PathBuf },
     /// The same, and stay.
@@ -99,6 +106,9 @@ fn main() -> ExitCode {
             plot,
         } => apps::measure(&options, many, plot.as_deref()).and_then(|text| print(&text)),
         Command::Enter(options) => enter::measure(&options).and_then(|text| print(&text)),
+        Command::Streams(options) => streams::measure(&options).and_then(|text| print(&text)),
+        Command::Pour => streams::pour(),
+        Command::Relay => streams::relay(),
         Command::Nothing => Ok(()),
     };
     match done {
