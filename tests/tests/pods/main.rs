@@ -40,6 +40,7 @@ mod logs_follow;
 mod lsm;
 mod missing;
 mod mounts;
+mod network_failures;
 mod network_plugins;
 mod networks;
 mod passed;
@@ -47,6 +48,7 @@ mod paths;
 mod policies;
 mod privileges;
 mod readiness;
+mod recorder;
 mod refusals;
 mod resources;
 mod restarts;
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        network_failures::cases(),
         network_plugins::cases(),
         networks::cases(),
         passed::cases(),
