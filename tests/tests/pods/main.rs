@@ -44,6 +44,7 @@ mod logs_follow;
 mod lsm;
 mod missing;
 mod mounts;
+mod network_failures;
 mod network_plugins;
 mod networks;
 mod passed;
@@ -51,6 +52,7 @@ mod paths;
 mod policies;
 mod privileges;
 mod readiness;
+mod recorder;
 mod refusals;
 mod resources;
 mod restarts;
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         lsm::cases(),
         missing::cases(),
         mounts::cases(),
+        network_failures::cases(),
         network_plugins::cases(),
         networks::cases(),
         passed::cases(),
