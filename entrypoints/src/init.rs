@@ -257,6 +257,10 @@ fn become_supervisor<'a>(
     let Some((program, args)) = supervisor.command.split_first() else {
         return anyhow::anyhow!("the plan names no supervisor");
     };
+    let _left = match supervisor.network.as_deref().map(network::join).transpose() {
+        Ok(left) => left,
+        Err(err) => return err,
+    };
     for held in held {
         if let Err(err) = fcntl_setfd(held, FdFlags::empty()) {
             return anyhow::Error::new(err)

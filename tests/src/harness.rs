@@ -65,6 +65,15 @@ macro_rules! cases {
             ]
         }
     };
+    ($subject:literal: $($only:ident),* ; with users: $($user:ident),+ $(,)?) => {
+        /// The tests of this module.
+        pub(crate) fn cases() -> Vec<$crate::harness::Case> {
+            vec![
+                $($crate::harness::Case::new($subject, stringify!($only), $only),)*
+                $($crate::harness::Case::users($subject, stringify!($user), $user),)+
+            ]
+        }
+    };
     ($subject:literal: $($name:ident),+ $(,)?) => {
         /// The tests of this module.
         pub(crate) fn cases() -> Vec<$crate::harness::Case> {

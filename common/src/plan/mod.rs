@@ -186,6 +186,8 @@ impl Step {
 /// The call of the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
+    /// The network namespace that it is started in, when it is not this one's.
+    pub network: Option<PathBuf>,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// Its whole environment.
@@ -382,7 +384,10 @@ impl fmt::Display for PodPlan {
                 }
             }
         }
-        writeln!(f, "run")?;
+        match &self.supervisor.network {
+            Some(network) => writeln!(f, "run in the network {}", network.display())?,
+            None => writeln!(f, "run")?,
+        }
         for (name, value) in &self.supervisor.environment {
             writeln!(f, "    {name}={value}")?;
         }

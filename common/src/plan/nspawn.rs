@@ -1,6 +1,6 @@
 //! The flavor that starts the pod with the systemd-nspawn of the stage1 image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -122,18 +122,21 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     }
     let properties = pod.properties.iter();
     command.extend(properties.map(|property| format!("--property={property}")));
-    match &inputs.options.network {
-        Network::None => command.push("--private-network".into()),
-        // In a network namespace of its own the pod does not see the file.
-        Network::Host if inputs.facts.printk_time => {
+    let mut network = network_namespace(inputs);
+    match &network {
+        None if inputs.options.network == Network::None => {
+            command.push("--private-network".into());
+        }
+        // nspawn would join it from the pod's user namespace, which may not.
+        Some(path) if inputs.options.private_users.is_none() => {
+            command.push(in_namespace(path)?);
+            network = None;
+        }
+        // In a network namespace that nspawn knows of the pod does not see the file.
+        _ if inputs.facts.printk_time => {
             command.push(format!("--bind-ro=/dev/null:{PRINTK_TIME}"));
         }
-        Network::Host => {}
-        Network::Given(path) => command.push(in_namespace(path)?),
-        Network::All | Network::Networks(_) => {
-            let path = namespace(Path::new("/"), &machine_name(inputs.uuid.as_str()));
-            command.push(in_namespace(&path)?);
-        }
+        _ => {}
     }
     let contexts = [
         ("--selinux-context", inputs.facts.process_context()),
@@ -154,9 +157,22 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     command.push("--".into());
     command.extend(supervisor_options(inputs.options.debug).map(str::to_owned));
     Ok(Supervisor {
+        network,
         command,
         environment: environment(inputs),
     })
+}
+
+/// The network namespace that is there for the pod already.
+fn network_namespace(inputs: &Inputs<'_>) -> Option<PathBuf> {
+    match &inputs.options.network {
+        Network::None | Network::Host => None,
+        Network::Given(path) => Some(path.clone()),
+        Network::All | Network::Networks(_) => {
+            let machine = machine_name(inputs.uuid.as_str());
+            Some(namespace(Path::new("/"), &machine))
+        }
+    }
 }
 
 /// The option that starts the pod in a network namespace that is there already.

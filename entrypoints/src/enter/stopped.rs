@@ -43,6 +43,10 @@ pub(super) fn join(app: &App) -> Result<()> {
     let properties = properties(&mut manager, &unit, pid)?;
     manager.start_scope(&scope, &properties)?;
     limit_rest(app)?;
+    // In a user namespace becoming its root has given this process's files in /proc to the host's, until the command is
+    // executed. They are as the app's own again: the program is a sealed copy, and what it has open is the pod's.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .context("have this process's files in /proc")?;
     Likeness::of_unit(&mut manager, &unit)?.take()?;
     drop(manager);
     let proc = Path::new("/proc");

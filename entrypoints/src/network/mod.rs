@@ -25,6 +25,7 @@ use call::{Caller, Verb};
 use plan::Prepared;
 use state::{Attachment, State};
 
+pub(crate) use namespace::join;
 pub(crate) use plan::{Wishes, prepare};
 pub(crate) use state::reached;
 pub(crate) use undo::undo;
@@ -60,7 +61,7 @@ impl Prepared {
             ports: self.ports,
         };
         networks.state.write(dir)?;
-        namespace::make(&networks.state.namespace)?;
+        namespace::make(&networks.state.namespace, self.users)?;
         let mut outcomes = Vec::new();
         for attachment in self.attachments {
             let _turn = register::enter(&attachment, &networks.state.container)?;

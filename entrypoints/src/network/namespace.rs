@@ -12,11 +12,15 @@ use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::gc::absent;
 
-/// Makes a network namespace at `path`, with loopback up.
+/// Every port of the network namespace is one that all may listen on: the rights of a pod with a user namespace hold for
+/// none that was made outside of it.
+const ALL_PORTS: (&str, &str) = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+
+/// Makes a network namespace at `path`, with loopback up, for a pod that may have a user namespace.
 ///
 /// # Errors
 /// When something is there.
-pub(super) fn make(path: &Path) -> Result<()> {
+pub(super) fn make(path: &Path, users: bool) -> Result<()> {
     let context = || format!("make network namespace {}", path.display());
     let folder = path.parent().context("no folder").with_context(context)?;
     let mut builder = fs::DirBuilder::new();
@@ -27,16 +31,43 @@ pub(super) fn make(path: &Path) -> Result<()> {
         .with_context(context)?;
     File::create_new(path).with_context(context)?;
     // A thread of its own: this process stays in the host's network, and so do the plugins.
-    let made = thread::scope(|scope| scope.spawn(|| pin(path)).join());
+    let made = thread::scope(|scope| scope.spawn(|| pin(path, users)).join());
     made.map_err(|_| anyhow!("the thread has panicked"))
         .and_then(|made| made)
         .with_context(context)
 }
 
-fn pin(path: &Path) -> Result<()> {
+fn pin(path: &Path, users: bool) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     common::sys::loopback_up().context("bring loopback up")?;
+    if users {
+        let (file, value) = ALL_PORTS;
+        fs::write(file, value).with_context(|| format!("write {value} to {file}"))?;
+    }
     mount_bind("/proc/thread-self/ns/net", path).context("mount it")
+}
+
+/// A network namespace that this process, which has one thread, has left. Dropped, the process goes back.
+pub(crate) struct Left(File);
+
+/// Moves this process into the network namespace at `path`.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn join(path: &Path) -> Result<Left> {
+    let join = || {
+        let left = Left(File::open("/proc/self/ns/net")?);
+        setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+        anyhow::Ok(left)
+    };
+    join().with_context(|| format!("join network namespace {}", path.display()))
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // This is the way back from an error already.
+        let _ = setns(&self.0, CloneFlags::CLONE_NEWNET);
+    }
 }
 
 /// Looks whether a path is that of a network namespace.

@@ -36,6 +36,8 @@ pub(crate) struct Prepared {
     pub(super) state: State,
     pub(super) attachments: Vec<Attachment>,
     pub(super) ports: Vec<OwnedFd>,
+    /// Whether the pod has a user namespace.
+    pub(super) users: bool,
 }
 
 /// Finds out what is to be set up; `None` when no plugin is needed.
@@ -84,6 +86,7 @@ pub(crate) fn prepare(host: &Path, wishes: &Wishes<'_>) -> Result<Option<Prepare
         state,
         attachments,
         ports,
+        users: options.private_users.is_some(),
     }))
 }
 

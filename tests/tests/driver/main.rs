@@ -13,6 +13,7 @@ mod logs;
 mod manifest;
 mod start;
 mod stop;
+mod users;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         manifest::cases(),
         start::cases(),
         stop::cases(),
+        users::cases(),
     ];
     tests::harness::main(
         Path::new(env!("CARGO_BIN_EXE_probe")),

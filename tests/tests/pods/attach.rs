@@ -12,7 +12,10 @@ tests::cases!("attach":
     input_reaches_the_app_and_ends,
     both_outputs_are_told_apart,
     what_there_is_is_listed_and_all_else_refused,
-    streams_are_in_the_journal_too,
+    streams_are_in_the_journal_too
+    ; with users:
+    input_reaches_the_app_and_ends,
+    both_outputs_are_told_apart,
 );
 
 /// An app that runs a script of busybox's shell with these streams for others to attach to.

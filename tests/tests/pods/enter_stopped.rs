@@ -13,7 +13,10 @@ use crate::enter_likeness::{enter, forking, likeness};
 tests::cases!("enter_stopped":
     like_what_the_app_ran,
     limits_are_in_force,
-    ends_with_the_pod,
+    ends_with_the_pod
+    ; with users:
+    like_what_the_app_ran,
+    limits_are_in_force,
 );
 
 /// A pod whose other apps end at once and one of which goes on.

@@ -61,6 +61,7 @@ mod sockets;
 mod states;
 mod store;
 mod users;
+mod users_apps;
 mod volumes;
 
 use std::path::Path;
@@ -127,6 +128,7 @@ fn main() -> ExitCode {
         states::cases(),
         store::cases(),
         users::cases(),
+        users_apps::cases(),
         volumes::cases(),
     ];
     tests::harness::main(

@@ -18,7 +18,9 @@ tests::cases!("networks":
     a_bridge_with_both_families,
     what_they_say_of_names_is_seen_by_all_apps,
     a_namespace_of_somebody_else_stays_as_it_is,
-    many_pods_leave_nothing,
+    many_pods_leave_nothing
+    ; with users:
+    pods_and_the_host_talk,
 );
 
 /// A network of the local configuration, as a list of plugins.
