@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 use tests::fixture::{App, Fixture};
-use tests::process::Running;
+use tests::process::{BOUND, Finished, Running, run};
 
 use crate::attach::{ALL, with_pod};
 use crate::enter_terminal::{mode, unused};
@@ -17,6 +19,7 @@ tests::cases!("attach_terminal":
     has_the_size_and_the_keys_of_who_attaches,
     is_left_by_keys_and_signals,
     is_seen_and_used_by_all,
+    works_in_a_terminal_multiplexer,
 );
 
 /// The probe on a terminal for others to attach to, when `/out/up` is there.
@@ -116,6 +119,71 @@ fn is_seen_and_used_by_all() -> Result<()> {
         }
         let third = third.finish()?.expect(0)?;
         assert_eq!(third.stdout, "");
+        pod.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// A tmux of the test's own.
+struct Tmux<'a>(&'a Path);
+
+impl Tmux<'_> {
+    fn call<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Result<Finished> {
+        let mut command = Command::new("tmux");
+        command.arg("-f").arg(self.0.with_extension("conf"));
+        command.arg("-S").arg(self.0).args(words);
+        run(command)
+    }
+
+    /// Waits until a text is on the screen, of which nobody is told.
+    fn shows(&self, text: &str) -> Result<()> {
+        let end = Instant::now() + BOUND;
+        loop {
+            let screen = self.call(&["capture-pane", "-p"])?.expect(0)?.stdout;
+            if screen.contains(text) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "not on the screen: {text}\n{screen}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Tmux<'_> {
+    fn drop(&mut self) {
+        // In vain when its only program has ended, and it with that.
+        let _ = self.call(&["kill-server"]);
+    }
+}
+
+fn works_in_a_terminal_multiplexer() -> Result<()> {
+    let steps = "until-size 31 71 + until-size 35 75 + echo-line + wait-file /out/end";
+    with_pod(&app(steps), |fixture, uuid, pod| {
+        let socket = fixture.path("tmux");
+        std::fs::write(
+            socket.with_extension("conf"),
+            "set -g status off\nset -g default-size 71x31\n",
+        )?;
+        let (tmux, status) = (Tmux(&socket), fixture.path("status"));
+        let attach = fixture.command(["attach", uuid]);
+        let mut words: Vec<_> = ["new-session", "-d", "-x", "71", "-y", "31", "sh", "-c"]
+            .map(Into::into)
+            .into();
+        words.push("\"$@\"; echo $? >\"$0.new\"; mv \"$0.new\" \"$0\"".into());
+        words.push(status.clone().into_os_string());
+        words.push(attach.get_program().to_owned());
+        words.extend(attach.get_args().map(ToOwned::to_owned));
+        tmux.call(&words)?.expect(0)?;
+        tmux.shows("size 31 71")?;
+        tmux.call(&["resize-window", "-x", "75", "-y", "35"])?
+            .expect(0)?;
+        tmux.shows("size 35 75")?;
+        tmux.call(&["send-keys", "all of it", "Enter"])?.expect(0)?;
+        tmux.shows("echo: all of it")?;
+        tmux.call(&["send-keys", "C-p", "C-q"])?.expect(0)?;
+        tests::wait::for_path(&status, Some(BOUND))?;
+        assert_eq!(std::fs::read_to_string(&status)?, "0\n");
+        std::fs::write(fixture.out("end"), "")?;
         pod.finish()?.expect(0)?;
         Ok(())
     })
