@@ -39,6 +39,12 @@ pub mod entrypoint {
 
 /// On a pod manifest, `true`: apps may come and go while it runs.
 pub const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
+/// On a pod manifest, `k8s-plain`: the output of its apps goes to files for Kubernetes.
+pub const LOG_MODE: &str = "coreos.com/rkt/experiment/logmode";
+/// On a pod manifest: the directory of the host that those files are below.
+pub const KUBERNETES_LOG_DIR: &str = "coreos.com/rkt/experiment/kubernetes-log-dir";
+/// On a runtime app: the file for its output, a path below that directory.
+pub const KUBERNETES_LOG_PATH: &str = "coreos.com/rkt/experiment/kubernetes-log-path";
 /// On a runtime app: where standard input comes from.
 pub const STDIN: &str = "coreos.com/rkt/stage2/stdin";
 /// On a runtime app: where standard output goes.

@@ -20,6 +20,7 @@ pub mod caller;
 pub mod cgroup;
 pub mod confine;
 pub mod copy;
+pub mod cri_log;
 pub mod env;
 pub mod facts;
 pub mod flags;

@@ -11,7 +11,7 @@ use crate::appc::{Annotation, App, ImageManifest, PodManifest, RuntimeApp};
 use crate::id_range::IdRange;
 use crate::isolate::device::Device;
 use crate::pod::PodDir;
-use crate::policy::{AppPolicy, Credentials, ExitPolicy};
+use crate::policy::{self, AppPolicy, Credentials, ExitPolicy};
 use crate::root::Root;
 use crate::user::Identity;
 use crate::volume::AppVolumes;
@@ -32,6 +32,8 @@ pub struct Pod {
     pub mutable: bool,
     /// When it ends by itself, if its manifest says so.
     pub exit_policy: Option<ExitPolicy>,
+    /// How large its journal may become, in bytes, if its manifest says so.
+    pub journal_max_size: Option<u64>,
 }
 
 /// An app of a pod.
@@ -111,6 +113,7 @@ impl Pod {
         let manifest =
             PodManifest::parse(&content).with_context(|| format!("read {}", path.display()))?;
         let exit_policy = ExitPolicy::of_pod(&manifest.annotations)?;
+        let journal_max_size = policy::journal_max_size(&manifest.annotations)?;
         let mut apps = Vec::new();
         for (i, runtime) in manifest.apps.iter().enumerate() {
             if wanted(runtime) {
@@ -126,6 +129,7 @@ impl Pod {
             devices,
             mutable,
             exit_policy,
+            journal_max_size,
         })
     }
 }

@@ -355,6 +355,16 @@ impl StageRoot {
         self.units().join("default.target.wants")
     }
 
+    /// Where the directory of the host is mounted below which apps are logged for Kubernetes, as rkt has it.
+    pub fn kubernetes_log(&self) -> PathBuf {
+        self.0.join("rkt/kubernetes/log")
+    }
+
+    /// What journald is told of the pod's journal besides what is in the image.
+    pub fn journal_limit(&self) -> PathBuf {
+        self.0.join("etc/systemd/journald.conf.d/limit.conf")
+    }
+
     /// The folder of the pod's journal; in it a folder named by the pod's machine id.
     pub fn journal(&self) -> PathBuf {
         self.0.join("var/log/journal")

@@ -158,6 +158,11 @@ pub enum Log {
         /// The pod, for the journal's field `STAGE1_POD_UUID`.
         uuid: String,
     },
+    /// To a file for Kubernetes; so does what else would go to the journal.
+    Cri {
+        /// Its path below [`crate::pod::StageRoot::kubernetes_log`].
+        path: String,
+    },
 }
 
 /// The streams of an app that `iottymux` serves.
@@ -171,12 +176,24 @@ pub struct Served {
 }
 
 impl Served {
-    /// What `iottymux` gets from prepare-app, in this order.
+    /// What `iottymux` gets from prepare-app, in this order: that to which one can attach, and output that it logs.
     pub fn targets(&self) -> Vec<Target> {
+        let logs = matches!(self.log, Log::Cri { .. });
+        let output = |mode| mode == Mode::Stream || logs && mode == Mode::Log;
+        self.served(|mode| mode == Mode::Stream, output)
+    }
+
+    /// To what one can attach.
+    pub fn endpoints(&self) -> Vec<Target> {
+        let stream = |mode| mode == Mode::Stream;
+        self.served(stream, stream)
+    }
+
+    fn served(&self, input: impl Fn(Mode) -> bool, output: impl Fn(Mode) -> bool) -> Vec<Target> {
         let served = |target: &Target| match target {
-            Target::Stdin => self.modes.stdin == Mode::Stream,
-            Target::Stdout => self.modes.stdout == Mode::Stream,
-            Target::Stderr => self.modes.stderr == Mode::Stream,
+            Target::Stdin => input(self.modes.stdin),
+            Target::Stdout => output(self.modes.stdout),
+            Target::Stderr => output(self.modes.stderr),
             Target::Tty => self.modes.any(Mode::Tty),
         };
         Target::ALL.into_iter().filter(served).collect()
@@ -241,5 +258,13 @@ mod tests {
         );
         assert_eq!(served(["tty", "tty", "log"]).targets(), [Target::Tty]);
         assert_eq!(served(["", "log", "stream"]).targets(), [Target::Stderr]);
+        let logged = Served {
+            log: Log::Cri {
+                path: "0.log".into(),
+            },
+            ..served(["stream", "log", "null"])
+        };
+        assert_eq!(logged.targets(), [Target::Stdin, Target::Stdout]);
+        assert_eq!(logged.endpoints(), [Target::Stdin]);
     }
 }

@@ -38,6 +38,28 @@ pub fn for_file(path: &Path, bound: Option<Duration>, holds: impl Fn(&Path) -> b
     Ok(())
 }
 
+/// Until something holds of a file that is there, checked whenever it is written to.
+pub fn for_written(
+    file: &Path,
+    bound: Option<Duration>,
+    holds: impl Fn(&Path) -> bool,
+) -> Result<()> {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+        .context("inotify")?;
+    inotify::add_watch(&watch, file, inotify::WatchFlags::MODIFY)
+        .with_context(|| format!("watch {}", file.display()))?;
+    let end = bound.map(|bound| Instant::now() + bound);
+    let mut buffer = [0; 4096];
+    while !holds(file) {
+        if !readable(watch.as_fd(), end)? {
+            bail!("waited in vain for what {} is to have", file.display());
+        }
+        // What the events say does not matter, only that they are taken.
+        let _ = rustix::io::read(&watch, &mut buffer);
+    }
+    Ok(())
+}
+
 /// Until a descriptor (a pipe, a pidfd, …) can be read; false when the time is up first.
 pub fn readable(fd: BorrowedFd<'_>, end: Option<Instant>) -> Result<bool> {
     loop {

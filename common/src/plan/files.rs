@@ -28,6 +28,11 @@ pub(super) fn of_pod(dir: &PodDir, inputs: &Inputs<'_>) -> Result<Vec<Step>> {
         Step::file(root.hosts_fallback(), hosts),
     ];
     steps.extend(accounts(&root, inputs));
+    let limit = inputs.pod.journal_max_size.map(|size| {
+        let content = format!("[Journal]\nSystemMaxUse={size}\n");
+        Step::file(root.journal_limit(), content)
+    });
+    steps.extend(limit);
     match (inputs.options.resolv, &inputs.existing.host_resolv_conf) {
         (ResolvMode::Host, Some(content)) => {
             steps.push(Step::file(root.resolv_conf(), content.clone()))

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use super::{Inputs, Supervisor, files};
 use caps::{Capability, CapsHashSet};
 
+use crate::annotation::LOG_MODE;
+use crate::cri_log;
 use crate::facts::{PRINTK_TIME, PodCgroup};
 use crate::isolate::capability;
 use crate::net::{Network, namespace};
@@ -154,6 +156,7 @@ pub(super) fn supervisor(dir: &PodDir, inputs: &Inputs<'_>, pod: &Pod<'_>) -> Re
     for volume in pod.volumes {
         command.push(bind(dir, inputs, volume)?);
     }
+    command.extend(log_directory(inputs)?);
     command.push("--".into());
     command.extend(supervisor_options(inputs.options.debug).map(str::to_owned));
     Ok(Supervisor {
@@ -231,6 +234,20 @@ fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
         environment.push(("SYSTEMD_NSPAWN_SHARE_NS_IPC", "1".into()));
     }
     environment
+}
+
+/// The option that mounts the directory for logs of Kubernetes.
+fn log_directory(inputs: &Inputs<'_>) -> Result<Option<String>> {
+    let Some(source) = cri_log::directory(&inputs.pod.manifest.annotations)? else {
+        return Ok(None);
+    };
+    if inputs.options.private_users.is_some() {
+        bail!("annotation {LOG_MODE}: does not work in a user namespace");
+    }
+    let source = source.to_str().context("log directory is not UTF-8")?;
+    let target = StageRoot::new("/").kubernetes_log();
+    let source = escape::colon(source);
+    Ok(Some(format!("--bind={source}:{}", target.display())))
 }
 
 /// The option that mounts a volume in the pod.

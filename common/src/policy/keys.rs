@@ -10,6 +10,8 @@ pub const PREFIX: &str = "stage1/";
 
 /// How the pod ends.
 pub const EXIT_POLICY: &str = "stage1/exit-policy";
+/// How large the pod's journal may become, in bytes.
+pub const JOURNAL_MAX_SIZE: &str = "stage1/journal-max-size";
 /// Whether an app is started again after its end.
 pub const RESTART: &str = "stage1/restart";
 /// How long the first wait before a restart is.
@@ -50,8 +52,9 @@ pub enum Place {
 const APPS: &[Place] = &[Place::App, Place::Image];
 
 /// Every name, with its places. An image may not name files of the host.
-const KEYS: [(&str, &[Place]); 13] = [
+const KEYS: [(&str, &[Place]); 14] = [
     (EXIT_POLICY, &[Place::Pod]),
+    (JOURNAL_MAX_SIZE, &[Place::Pod]),
     (RESTART, APPS),
     (RESTART_DELAY, APPS),
     (STOP_SIGNAL, APPS),

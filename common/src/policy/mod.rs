@@ -10,9 +10,10 @@ mod health;
 pub mod keys;
 mod signal;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::appc::{Annotation, annotation};
+use crate::isolate::quantity::Quantity;
 use keys::Place;
 
 pub use app::{AppPolicy, Restart};
@@ -49,6 +50,23 @@ impl ExitPolicy {
             .map(|value| choice(keys::EXIT_POLICY, value, &choices))
             .transpose()
     }
+}
+
+/// The least that journald can keep to: some files of the least size that it makes, in bytes.
+const SMALLEST_JOURNAL: u64 = 4 << 20;
+
+/// How large a pod's journal may become, in bytes, if its manifest says so.
+///
+/// # Errors
+/// A bad value; the message names the annotation.
+pub fn journal_max_size(annotations: &[Annotation]) -> Result<Option<u64>> {
+    let value = annotation(annotations, keys::JOURNAL_MAX_SIZE);
+    read(keys::JOURNAL_MAX_SIZE, value, |text| {
+        let size = text.parse::<Quantity>().map(Quantity::units);
+        let size = size.with_context(|| format!("{text:?}"))?;
+        ensure!(size >= SMALLEST_JOURNAL, "{text:?}: must be 4Mi at least");
+        Ok(size)
+    })
 }
 
 /// One of the words that an annotation can have.

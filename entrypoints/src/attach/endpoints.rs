@@ -47,7 +47,7 @@ impl<'a> App<'a> {
             bail!("--app={name}: the pod has no such app");
         };
         let spec: AppSpec = serde_json::from_slice(&spec).with_context(context)?;
-        let targets = spec.streams.map(|streams| streams.targets());
+        let targets = spec.streams.map(|streams| streams.endpoints());
         Ok(App {
             name,
             root,

@@ -8,6 +8,7 @@
 //! Nothing here waits for one client, and nothing but a log that takes all keeps an app waiting. PID 1 keeps the
 //! descriptors: when this program dies, clients are cut off, and the apps and their logs go on with the next one.
 
+mod cri;
 mod hand_over;
 mod input;
 mod journal_log;
@@ -48,7 +49,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         return print_help(&flags::help(USAGE, ABOUT, &[]));
     }
     let passed = Passed::take()?;
-    let signals: SigSet = [Signal::SIGTERM].into_iter().collect();
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().context("hold back signals")?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
     let mut mux = Mux {
@@ -141,9 +142,7 @@ impl Mux {
 
     fn serve_one(&mut self, what: What, flags: PollFlags, gone: &mut Vec<usize>) {
         match what {
-            What::Signal => {
-                self.stopping |= matches!(self.signals.read_signal(), Ok(Some(_)));
-            }
+            What::Signal => self.take_signal(),
             What::Socket => {
                 let caller = accept_with(&self.socket, SocketFlags::CLOEXEC);
                 self.callers.extend(caller.ok());
@@ -153,6 +152,16 @@ impl Mux {
                 self.receive(number);
             }
             What::Run(number, place) => self.runs[number].serve(place, flags),
+        }
+    }
+
+    fn take_signal(&mut self) {
+        match self.signals.read_signal() {
+            Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => {
+                self.runs.iter_mut().for_each(Run::reopen_logs);
+            }
+            Ok(Some(_)) => self.stopping = true,
+            _ => {}
         }
     }
 

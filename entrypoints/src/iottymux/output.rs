@@ -194,6 +194,15 @@ impl Output {
         }
     }
 
+    /// Has logs look for files that were moved away.
+    pub(super) fn reopen_logs(&mut self) {
+        for reader in &mut self.readers {
+            if let To::Log(log) = &mut reader.to {
+                log.reopen();
+            }
+        }
+    }
+
     /// Lets go of those who are done. Says how much was lost to each who missed something.
     pub(super) fn sweep(&mut self) -> Vec<u64> {
         let lost = self.readers.iter().filter(|reader| reader.done);

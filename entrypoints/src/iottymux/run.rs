@@ -20,6 +20,7 @@ use rustix::net::{
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
 
+use super::cri::CriLog;
 use super::input::Input;
 use super::journal_log::{ERR, JournalLog, OUT};
 use super::output::Output;
@@ -90,7 +91,7 @@ impl Run {
             run.take(*target, descriptor)?;
         }
         run.log(root, served)?;
-        run.listen(root, &targets)?;
+        run.listen(root, &served.endpoints())?;
         Ok(run)
     }
 
@@ -111,22 +112,40 @@ impl Run {
     }
 
     fn log(&mut self, root: &StageRoot, served: &Served) -> Result<()> {
-        let Log::Journal { uuid } = &served.log else {
-            return Ok(());
-        };
         let process = fs::read_to_string(root.main_process(&self.app)).ok();
         let process = process.and_then(|text| text.parse::<MainProcess>().ok());
         let process = process.map(|process| process.pid);
         for (target, output) in &mut self.outputs {
-            let priority = if *target == Target::Stderr { ERR } else { OUT };
-            let log = JournalLog::open(&self.app, uuid, process, priority)?;
-            output.add_log(Box::new(log));
+            let is_error = *target == Target::Stderr;
+            match &served.log {
+                Log::Off => {}
+                Log::Journal { uuid } => {
+                    let priority = if is_error { ERR } else { OUT };
+                    let log = JournalLog::open(&self.app, uuid, process, priority)?;
+                    output.add_log(Box::new(log));
+                }
+                Log::Cri { path } => {
+                    let stream = if is_error { "stderr" } else { "stdout" };
+                    let log = CriLog::open(&root.kubernetes_log(), path, stream)?;
+                    output.add_log(Box::new(log));
+                }
+            }
         }
         Ok(())
     }
 
+    /// Has logs look for files that were moved away.
+    pub(super) fn reopen_logs(&mut self) {
+        for (_, output) in &mut self.outputs {
+            output.reopen_logs();
+        }
+    }
+
     /// Makes the endpoints, and then the file that names them.
     fn listen(&mut self, root: &StageRoot, targets: &[Target]) -> Result<()> {
+        if targets.is_empty() {
+            return Ok(());
+        }
         let dir = root.iottymux(&self.app);
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&dir);

@@ -20,4 +20,7 @@ pub(super) trait Sink {
     /// # Errors
     /// `WouldBlock`: to be tried again.
     fn end(&mut self) -> io::Result<()>;
+
+    /// A file that it writes to may have been moved away.
+    fn reopen(&mut self) {}
 }

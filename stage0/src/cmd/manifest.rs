@@ -9,6 +9,8 @@ use common::appc::{
     self, AcName, Annotation, App, EnvironmentVariable, ImageId, ImageManifest, Mount, PodManifest,
     RuntimeApp, RuntimeImage,
 };
+use common::cri_log;
+use common::policy::{journal_max_size, keys};
 use common::stream::Modes;
 
 use super::options::{AppOptions, PodOptions, SharedOptions};
@@ -46,6 +48,9 @@ pub(super) fn pod_manifest(pod: &PodOptions, requests: &[AppRequest]) -> Result<
     if pod.mutable {
         set_annotation(&mut manifest.annotations, annotation::MUTABLE, "true")?;
     }
+    if let Some(size) = &pod.journal_max_size {
+        set_annotation(&mut manifest.annotations, keys::JOURNAL_MAX_SIZE, size)?;
+    }
     check(&manifest)?;
     check_ports(&manifest)?;
     Ok(manifest)
@@ -68,7 +73,12 @@ fn check_ports(manifest: &PodManifest) -> Result<()> {
 
 /// What the specification's own rules leave to stage0.
 pub(super) fn check(manifest: &PodManifest) -> Result<()> {
+    journal_max_size(&manifest.annotations)?;
+    let logs_to_files = cri_log::directory(&manifest.annotations)?.is_some();
     for app in &manifest.apps {
+        if logs_to_files {
+            cri_log::file(&app.annotations).with_context(|| format!("app {}", app.name))?;
+        }
         Modes::read(|name| appc::annotation(&app.annotations, name))
             .with_context(|| format!("app {}", app.name))?;
         for mount in &app.mounts {

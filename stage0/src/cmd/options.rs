@@ -30,11 +30,15 @@ pub(super) struct PodOptions {
     pub(super) shared: SharedOptions,
     /// Run the pod of this manifest, whose images must be in the store
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["volume", "mount", "set_env", "port", "pod_annotation", "mutable"])]
+          conflicts_with_all = ["volume", "mount", "set_env", "port", "pod_annotation", "mutable",
+                                "journal_max_size"])]
     pub(super) pod_manifest: Option<PathBuf>,
     /// An annotation of the pod
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::annotation)]
     pub(super) pod_annotation: Vec<Annotation>,
+    /// The most that the pod's journal may take (64Mi), from 4Mi on; 128Mi by default
+    #[arg(long, value_name = "BYTES")]
+    pub(super) journal_max_size: Option<String>,
     /// Let apps be added and removed while the pod runs, until it is stopped
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]

@@ -17,6 +17,7 @@ tests::cases!("logs_command":
     many_lines,
     of_an_app_that_was_removed,
     of_pods_that_have_none,
+    the_oldest_go_at_the_bound,
 );
 
 /// Runs a pod to its end and gives its UUID.
@@ -274,5 +275,35 @@ fn of_pods_that_have_none() -> Result<()> {
             .stage0(["logs", &silent])?
             .expect_refusal(&["there is none"])?;
         Ok(())
+    })
+}
+
+fn the_oldest_go_at_the_bound() -> Result<()> {
+    with(|fixture| {
+        let options = ["--no-overlay", "--journal-max-size=4Mi"];
+        let app = App::probe("a", ["lines", "50000"]);
+        let uuid = ended(fixture, vec![app], &options)?;
+        let said = fixture.text(["logs", &uuid])?;
+        let lines: Vec<&str> = said.lines().collect();
+        let first = 50_000 - lines.len() + 1;
+        ensure!(first > 1 && lines.len() > 1000, "{} lines", lines.len());
+        for (line, number) in lines.iter().zip(first..) {
+            ensure!(
+                *line == format!("line {number} of 50000"),
+                "{number}: {line}"
+            );
+        }
+        let mut size = 0;
+        for file in fs::read_dir(fixture.journal_dir(&uuid)?)? {
+            size += file?.metadata()?.len();
+        }
+        // journald looks at it when it begins a new file.
+        ensure!(size <= 6 << 20, "{size} bytes");
+        let pod = fixture.pod([App::probe("a", ["exit", "0"])]);
+        let small = pod.option("--journal-max-size=1Mi");
+        small
+            .run()?
+            .expect_refusal(&["annotation stage1/journal-max-size: \"1Mi\": must be 4Mi at least"])
+            .map(drop)
     })
 }

@@ -41,6 +41,7 @@ mod kernel;
 mod logs;
 mod logs_command;
 mod logs_follow;
+mod logs_kubernetes;
 mod lsm;
 mod missing;
 mod mounts;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         logs::cases(),
         logs_command::cases(),
         logs_follow::cases(),
+        logs_kubernetes::cases(),
         lsm::cases(),
         missing::cases(),
         mounts::cases(),

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::cri_log;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs};
 use crate::stream::{Log, Mode, Modes, Served};
@@ -30,6 +31,9 @@ pub(super) fn streams(inputs: &Inputs<'_>, app: &PodApp) -> Result<Streams> {
         }
     }
     let log = match app.policy.log_streams {
+        _ if cri_log::directory(&inputs.pod.manifest.annotations)?.is_some() => Log::Cri {
+            path: cri_log::file(&app.runtime.annotations)?,
+        },
         true => Log::Journal {
             uuid: inputs.uuid.to_string(),
         },
