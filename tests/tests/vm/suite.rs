@@ -12,11 +12,18 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use tests::harness::{Skip, ended, stripped};
 use tests::process;
-use tests::vm::{Ended, Guest, Init, Outcomes, Status, TestVm};
+use tests::vm::{Cgroups, Ended, Guest, Init, Outcomes, Status, TestVm};
 
 use super::bench::{config, with_pods};
 
-/// Tests of all subjects in which hosts differ: what runs in every guest. In one that is asked for, all tests do.
+/// The guests that are started when none is asked for.
+const GUESTS: [Guest; 3] = [
+    Guest::new(Init::Busybox, Cgroups::Unified),
+    Guest::new(Init::Systemd, Cgroups::Unified),
+    Guest::new(Init::Systemd, Cgroups::Hybrid),
+];
+
+/// Tests of all subjects in which hosts differ: what runs in these guests. In one that is asked for, all tests do.
 const SMOKE: [&str; 20] = [
     "app_life::from_addition_to_removal",
     "capabilities::no_new_privileges",
@@ -78,7 +85,10 @@ pub(super) fn trials(
         bail!("no such test: {unknown}");
     }
     let guests: Vec<Guest> = Guest::all()
-        .filter(|guest| only.is_none_or(|only| guest.name() == only))
+        .filter(|guest| match only {
+            Some(only) => guest.name() == only,
+            None => GUESTS.contains(guest),
+        })
         .collect();
     ensure!(
         !guests.is_empty(),
