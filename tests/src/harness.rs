@@ -2,13 +2,14 @@
 //! they can, and looks for leftovers when all is done.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use anyhow::{Context, Error, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::fixture::Way;
 use crate::leftovers::Marks;
@@ -46,6 +47,43 @@ impl Case {
             way: Way::Users,
             body,
         }
+    }
+}
+
+impl Case {
+    /// The test's whole name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same test for its runner.
+    pub fn trial(self) -> Trial {
+        let Self { name, way, body } = self;
+        Trial::ignorable_test(name, move || ended(way.go(body)))
+    }
+}
+
+/// Why a test can't run on this host. As its error, it makes that the test counts as ignored, with the reason.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// How a test has ended, for its runner.
+pub fn ended(result: Result<()>) -> Result<Completion, Failed> {
+    let failed = |error: &Error| Failed::from(format!("{error:#}"));
+    match result {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => match error.downcast_ref() {
+            Some(Skip(reason)) => Ok(Completion::ignored_with(reason)),
+            None => Err(failed(&error)),
+        },
     }
 }
 
@@ -99,7 +137,7 @@ pub fn scratch() -> &'static Path {
     tier().scratch.path()
 }
 
-/// The probe program, stripped so that images stay small.
+/// The probe program, stripped so that images stay small; `STAGE1_PROBE` names one that is so already.
 pub fn probe() -> &'static Path {
     &tier().probe
 }
@@ -131,6 +169,13 @@ pub fn note_pods(uuids: impl IntoIterator<Item = String>) {
 /// Runs the tests that the command line asks for; they need the probe and these files of [`build_dir`].
 pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
+    let cases = match chosen(cases) {
+        Ok(cases) => cases,
+        Err(error) => {
+            note(&format!("can't choose the tests: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
     // More than there are cores: pods wait most of their time. And company shows what does not bear it.
     arguments.test_threads.get_or_insert(4);
     let unfit = unfit(built);
@@ -154,14 +199,9 @@ pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
             note(&format!("failed at {place}"));
         }
     }));
-    let trials = cases.into_iter().map(|case| {
-        let run = move || {
-            case.way
-                .go(case.body)
-                .map_err(|error| Failed::from(format!("{error:#}")))
-        };
-        Trial::test(case.name, run).with_ignored_flag(unfit.is_some())
-    });
+    let trials = cases
+        .into_iter()
+        .map(|case| case.trial().with_ignored_flag(unfit.is_some()));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     let clean = unfit.is_some() || left_clean();
     if conclusion.has_failed() || !clean {
@@ -169,6 +209,19 @@ pub fn main(probe: &Path, built: &[&str], cases: Vec<Case>) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// The tests whose names are the lines of the file that `STAGE1_TESTS` names; all where it names none.
+fn chosen(mut cases: Vec<Case>) -> Result<Vec<Case>> {
+    let Some(path) = std::env::var_os("STAGE1_TESTS").map(PathBuf::from) else {
+        return Ok(cases);
+    };
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut names: BTreeSet<&str> = text.lines().collect();
+    cases.retain(|case| names.remove(case.name.as_str()));
+    ensure!(names.is_empty(), "{}: unknown: {names:?}", path.display());
+    Ok(cases)
 }
 
 /// Why pods can't be run here.
@@ -188,20 +241,30 @@ fn set_up(probe: &Path) -> Result<()> {
         .prefix("stage1-tests-")
         .tempdir()
         .context("make a scratch directory")?;
-    let stripped = scratch.path().join("probe");
-    let strip = Command::new("strip")
-        .arg("-o")
-        .arg(&stripped)
-        .arg(probe)
-        .status()
-        .context("run strip")?;
-    ensure!(strip.success(), "strip {}: {strip}", probe.display());
+    let probe = match std::env::var_os("STAGE1_PROBE") {
+        Some(stripped) => stripped.into(),
+        None => stripped(probe, scratch.path())?,
+    };
     let tier = Tier {
         scratch,
-        probe: stripped,
+        probe,
         uuids: Mutex::default(),
     };
     TIER.set(tier).map_err(|_| anyhow::anyhow!("set up twice"))
+}
+
+/// Makes a copy of a program without what only a debugger reads, which is most of it.
+pub fn stripped(program: &Path, folder: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program without a name")?;
+    let copy = folder.join(name);
+    let strip = Command::new("strip")
+        .arg("-o")
+        .arg(&copy)
+        .arg(program)
+        .status()
+        .context("run strip")?;
+    ensure!(strip.success(), "strip {}: {strip}", program.display());
+    Ok(copy)
 }
 
 /// Looks for leftovers of all pods, takes them away, and removes the scratch directory.

@@ -8,7 +8,8 @@
 //! | `cargo test -p tests --test vm` | QEMU | other hosts: without systemd, with it, other cgroup hierarchies |
 //!
 //! Without root the two in the middle are counted as ignored, with the reason; `STAGE1_REQUIRE_ROOT=1` makes that a
-//! failure, and `STAGE1_BUILD_DIR` names another place for what was built.
+//! failure, and `STAGE1_BUILD_DIR` names another place for what was built. `STAGE1_TESTS` names a file whose lines are
+//! the tests to run; that, and `STAGE1_PROBE`, is how a guest of the last tier is told what to do.
 //!
 //! A test runs a pod of the [`probe`], which reports what it sees from inside, and judges the report. Its
 //! [`fixture`] removes the pods with stage0's own commands, and what is left on the host then is a failure too.

@@ -20,8 +20,9 @@ use stream::Stream;
 
 use crate::wait;
 
-/// How long anything may take before a test gives up on it.
-pub const BOUND: Duration = Duration::from_secs(60);
+/// How long anything may take before a test gives up on it. What does not hang gets nowhere near, but for emulated
+/// guests on a machine that has much else to do.
+pub const BOUND: Duration = Duration::from_secs(300);
 
 /// Held while a child is started. A child that another thread forks has copies of all descriptors until it executes
 /// its program, close-on-exec or not; so a lock would be held by a stranger for a moment.

@@ -41,10 +41,35 @@ impl Init {
     }
 }
 
+impl Cgroups {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unified => "unified",
+            Self::Hybrid => "hybrid",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
 impl Guest {
     /// A guest.
     pub const fn new(init: Init, cgroups: Cgroups) -> Self {
         Self { init, cgroups }
+    }
+
+    /// Every kind of guest.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let inits = [Init::Busybox, Init::Systemd].into_iter();
+        inits.flat_map(|init| {
+            let layouts = [Cgroups::Unified, Cgroups::Hybrid, Cgroups::Legacy];
+            layouts.map(|cgroups| Self::new(init, cgroups))
+        })
+    }
+
+    /// What people call it, such as `busybox-hybrid`.
+    pub fn name(self) -> String {
+        format!("{}-{}", self.init.name(), self.cgroups.name())
     }
 
     /// Its disk, below the folder where `scripts/vm` puts things.

@@ -11,6 +11,7 @@ mod guest;
 mod machine;
 mod protocol;
 mod report;
+mod suite;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +24,7 @@ pub use guest::{Cgroups, Guest, Init};
 pub use machine::{TestVm, missing};
 pub use protocol::Status;
 pub use report::Report;
+pub use suite::{Ended, Outcomes};
 
 use machine::made;
 use protocol::{Step, Task};
@@ -93,6 +95,16 @@ impl Config {
     /// words; what needs more is a script, brought along by [`Config::text`].
     pub fn step(mut self, name: &str, command: &str) -> Self {
         self.steps.push(Step::Run(task(name, command)));
+        self
+    }
+
+    /// Adds a step that may take longer than others.
+    pub fn long_step(mut self, name: &str, command: &str, limit: Duration) -> Self {
+        let task = Task {
+            limit,
+            ..task(name, command)
+        };
+        self.steps.push(Step::Run(task));
         self
     }
 

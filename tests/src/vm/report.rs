@@ -66,6 +66,11 @@ impl Report {
         Ok(())
     }
 
+    /// How a step ended.
+    pub fn status(&self, step: &str) -> Option<&Status> {
+        self.statuses.get(step)
+    }
+
     /// What a step wrote on stdout and stderr.
     pub fn output(&self, step: &str) -> &str {
         self.outputs

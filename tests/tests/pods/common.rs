@@ -68,3 +68,9 @@ pub(crate) fn app_status(fixture: &Fixture, uuid: &str, app: &str) -> Result<Val
     let json = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))
 }
+
+/// Whether the kernel of this host uses AppArmor. Where nobody mounts securityfs, no profile is seen.
+pub(crate) fn has_apparmor() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|enabled| enabled.trim() == "Y")
+}

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tests::fixture::{App, with};
+use tests::harness::Skip;
+
+use crate::common::has_apparmor;
 
 tests::cases!("lsm":
     ignored_where_there_is_none,
@@ -19,10 +22,6 @@ const APPARMOR: &str = "os/linux/apparmor-profile";
 fn asking(name: &str, value: serde_json::Value) -> App {
     let isolators = json!([{ "name": name, "value": value }]);
     App::seeing("a", NONE).change(|image| image.app("isolators", isolators))
-}
-
-fn has_apparmor() -> bool {
-    Path::new("/sys/kernel/security/apparmor/profiles").exists()
 }
 
 fn ignored_where_there_is_none() -> Result<()> {
@@ -50,8 +49,7 @@ fn ignored_where_there_is_none() -> Result<()> {
 
 fn profiles_that_are_not_loaded_are_refused() -> Result<()> {
     if !has_apparmor() {
-        eprintln!("skipped: this host has no AppArmor");
-        return Ok(());
+        bail!(Skip("this host has no AppArmor".into()));
     }
     with(|fixture| {
         let app = asking(APPARMOR, json!({ "profile": "nobody-has-this-one" }));

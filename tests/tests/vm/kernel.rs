@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tests::vm::{Cgroups, Config, Guest, Init, Report, Status};
 
-use super::{Bench, RUN};
+use super::bench::{Bench, RUN};
 
 /// Runs a pod of an app that has a limit of memory.
 fn limited(options: &str, steps: &str) -> String {
@@ -48,11 +48,8 @@ fn expect_without_memory(report: &Report) -> Result<()> {
     report.expect("mounts-left", &Status::Exited(1)).map(drop)
 }
 
-#[test]
-fn pods_do_without_overlays_and_a_whole_kill() -> Result<()> {
-    let Some(bench) = Bench::new(Guest::new(Init::Busybox, Cgroups::Legacy))? else {
-        return Ok(());
-    };
+pub(crate) fn pods_do_without_overlays_and_a_whole_kill() -> Result<()> {
+    let bench = Bench::new(Guest::new(Init::Busybox, Cgroups::Legacy))?;
     let report = bench.finish(|config| {
         let config = config
             .kernel_word("cgroup_disable=memory")
@@ -83,11 +80,8 @@ fn pods_do_without_overlays_and_a_whole_kill() -> Result<()> {
     expect_without_memory(&report)
 }
 
-#[test]
-fn pods_do_without_programs_for_devices() -> Result<()> {
-    let Some(bench) = Bench::new(Guest::new(Init::Busybox, Cgroups::Unified))? else {
-        return Ok(());
-    };
+pub(crate) fn pods_do_without_programs_for_devices() -> Result<()> {
+    let bench = Bench::new(Guest::new(Init::Busybox, Cgroups::Unified))?;
     let run = format!("{RUN} mknod /tmp/mem c 1 1 + print hello");
     let report = bench.finish(|config| {
         let config = config

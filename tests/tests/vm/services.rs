@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::vm::{Config, Report, Status};
 
+use super::bench::{Bench, SYSTEMD};
 use super::protection::{app, pod};
-use super::{Bench, SYSTEMD};
 
 /// Puts stage0 and its unit where a package would.
 const INSTALL: &str = "
@@ -46,17 +46,17 @@ fn show(config: Config, step: &str, name: &str) -> Config {
     config.step(step, &format!("sh /payload/show {name}"))
 }
 
-fn bench() -> Result<Option<Bench>> {
+fn bench() -> Result<Bench> {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/stage0@.service");
     let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
-    Ok(Bench::new(SYSTEMD)?.map(|mut bench| {
-        let config = bench.config.text("stage0@.service", &unit);
-        bench.config = config
-            .text("install", INSTALL)
-            .text("show", SHOW)
-            .text("journal-of", JOURNAL_OF);
-        bench
-    }))
+    let mut bench = Bench::new(SYSTEMD)?;
+    bench.config = bench
+        .config
+        .text("stage0@.service", &unit)
+        .text("install", INSTALL)
+        .text("show", SHOW)
+        .text("journal-of", JOURNAL_OF);
+    Ok(bench)
 }
 
 fn expect_state(report: &Report, step: &str, lines: &[&str]) -> Result<()> {
@@ -70,11 +70,8 @@ fn expect_state(report: &Report, step: &str, lines: &[&str]) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order() -> Result<()> {
-    let Some(bench) = bench()? else {
-        return Ok(());
-    };
+pub(crate) fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order() -> Result<()> {
+    let bench = bench()?;
     let ready = "write /shared/web-up x + wait-file /shared/web-go + notify READY=1 + print serving \
         + until-term + print closing + write /shared/web-closed x";
     let slow = "write /shared/slow-up x + until-term + print closing";

@@ -1,50 +1,14 @@
-//! Pods on hosts of other kinds than this machine, under QEMU. One boot serves all that is tested on one guest.
+//! Pods on hosts with systemd and without it, and what becomes of a guest that fails.
 
-#[path = "vm/kernel.rs"]
-mod kernel;
-#[path = "vm/limits.rs"]
-mod limits;
-#[path = "vm/machines.rs"]
-mod machines;
-#[path = "vm/protection.rs"]
-mod protection;
-#[path = "vm/security.rs"]
-mod security;
-#[path = "vm/services.rs"]
-mod services;
-
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tests::harness::build_dir;
-use tests::image::{Image, Packing, dir, file};
-use tests::process;
-use tests::vm::{Cgroups, Config, Guest, Init, Report, Status, TestVm, missing};
+use anyhow::Result;
+use tests::vm::{Config, Report, Status, TestVm};
 
-const AGENT: &str = env!("CARGO_BIN_EXE_guest-agent");
-const PROBE: &str = env!("CARGO_BIN_EXE_probe");
-const BUSYBOX: Guest = Guest::new(Init::Busybox, Cgroups::Unified);
-const SYSTEMD: Guest = Guest::new(Init::Systemd, Cgroups::Unified);
+use super::bench::{BUSYBOX, Bench, RUN, SYSTEMD, config};
 
-/// How the pods of these tests are run, up to what the app is told to do.
-const RUN: &str = "/payload/stage0 run --volume=shared,kind=host,source=/shared \
-    --mount=volume=shared,target=/shared example.com/app -- do";
-
-/// Shows the pod's control group as the run entrypoint has recorded it, and the names of the processes that are in it.
-const SUBCGROUP: &str = r#"
-cd "/sys/fs/cgroup/$(cat /var/lib/stage0/pods/run/*/subcgroup)" || exit
-pwd
-cat $(find . -name cgroup.procs) | while read -r pid; do cat "/proc/$pid/comm"; done
-"#;
-
-#[test]
-fn a_pod_runs_on_a_busybox_host() -> Result<()> {
-    let Some(bench) = Bench::new(BUSYBOX)? else {
-        return Ok(());
-    };
+pub(crate) fn a_pod_runs_on_a_busybox_host() -> Result<()> {
+    let bench = Bench::new(BUSYBOX)?;
     let report = bench.finish(|config| {
         config
             .step("no-systemd", "test ! -e /run/systemd/system")
@@ -65,11 +29,8 @@ fn a_pod_runs_on_a_busybox_host() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn pods_run_on_a_systemd_host() -> Result<()> {
-    let Some(bench) = Bench::new(SYSTEMD)? else {
-        return Ok(());
-    };
+pub(crate) fn pods_run_on_a_systemd_host() -> Result<()> {
+    let bench = Bench::new(SYSTEMD)?;
     let report = bench.finish(|config| {
         let config = config.step("systemd", "systemctl is-system-running --wait");
         killed(added_device(from_service(from_shell(config))))
@@ -220,11 +181,8 @@ fn waiting(name: &str, status: i32) -> String {
     )
 }
 
-#[test]
-fn a_kernel_panic_is_a_failure() -> Result<()> {
-    let Some(config) = config(BUSYBOX) else {
-        return Ok(());
-    };
+pub(crate) fn a_kernel_panic_is_a_failure() -> Result<()> {
+    let config = config(BUSYBOX)?;
     let config = config
         .text("panic.sh", "echo c >/proc/sysrq-trigger")
         .step("before", "echo well")
@@ -236,98 +194,11 @@ fn a_kernel_panic_is_a_failure() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_guest_that_does_not_end_is_a_failure() -> Result<()> {
-    let Some(config) = config(BUSYBOX) else {
-        return Ok(());
-    };
+pub(crate) fn a_guest_that_does_not_end_is_a_failure() -> Result<()> {
+    let config = config(BUSYBOX)?;
     let config = config.limit(Duration::from_millis(500));
     let error = TestVm::new(config)?.finish().expect_err("it was stopped");
     let error = format!("{error:#}");
     assert!(error.contains("has not ended within"), "{error}");
     Ok(())
-}
-
-/// A guest that pods are run on: with stage0, the stage1 image, and an image with the probe imported.
-struct Bench {
-    config: Config,
-    cgroups: Cgroups,
-    // The images, until they are on the guest's disk.
-    _scratch: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new(guest: Guest) -> Result<Option<Self>> {
-        let Some(config) = config(guest) else {
-            return Ok(None);
-        };
-        let (stage0, stage1) = (build_dir().join("stage0"), build_dir().join("stage1.aci"));
-        if let Some(absent) = [&stage0, &stage1].into_iter().find(|path| !path.exists()) {
-            skip(&format!(
-                "{} is missing: run scripts/build",
-                absent.display()
-            ));
-            return Ok(None);
-        }
-        let scratch = tempfile::tempdir().context("make a scratch folder")?;
-        let probe = stripped(PROBE, scratch.path())?;
-        let image = scratch.path().join("app.aci");
-        Image::new("example.com/app", &["/probe"])
-            .with([
-                file("probe", 0o755, std::fs::read(&probe)?),
-                dir("tmp/", 0o1777),
-            ])
-            .aci(&image, Packing::Gzip)?;
-        let config = config
-            .file(&stage0, "stage0")
-            .file(&stage1, "stage1.aci")
-            .file(&probe, "probe")
-            .file(&image, "app.aci")
-            .text("subcgroup", SUBCGROUP)
-            .step("cgroups", "stat -f -c %t /sys/fs/cgroup")
-            .step("shared", "mkdir /shared")
-            .step("import", "/payload/stage0 image import /payload/app.aci");
-        Ok(Some(Self {
-            config,
-            cgroups: guest.cgroups,
-            _scratch: scratch,
-        }))
-    }
-
-    fn finish(self, steps: impl FnOnce(Config) -> Config) -> Result<Report> {
-        let report = TestVm::new(steps(self.config))?.finish()?;
-        let seen = report.expect("cgroups", &Status::Exited(0))?;
-        // The number of cgroup2 file systems.
-        let unified = seen.contains("63677270");
-        assert_eq!(unified, self.cgroups == Cgroups::Unified, "{seen}");
-        report.expect("import", &Status::Exited(0))?;
-        Ok(report)
-    }
-}
-
-/// A program without what only a debugger reads, which is most of it.
-fn stripped(program: &str, scratch: &Path) -> Result<PathBuf> {
-    let name = Path::new(program).file_name().context("no name")?;
-    let out = scratch.join(name);
-    let mut strip = Command::new("strip");
-    strip.arg("-o").arg(&out).arg(program);
-    process::run(strip)?.expect(0)?;
-    Ok(out)
-}
-
-/// A guest that is to be started, unless there is a reason not to.
-fn config(guest: Guest) -> Option<Config> {
-    let Some(reason) = missing(guest) else {
-        return Some(Config::new(guest, Path::new(AGENT)));
-    };
-    skip(&reason);
-    None
-}
-
-/// Says why a test is skipped; with STAGE1_REQUIRE_VM=1 in the environment, as scripts/test sets it, that is a failure.
-fn skip(reason: &str) {
-    let required = std::env::var_os("STAGE1_REQUIRE_VM").is_some_and(|value| value == "1");
-    assert!(!required, "{reason}");
-    // Not by a print macro, whose text is shown for failures only.
-    let _ = writeln!(std::io::stderr(), "VM test skipped: {reason}");
 }
