@@ -57,7 +57,7 @@ fn of_app() -> Vec<(&'static str, Value, Expected)> {
         (
             "resource/network-bandwidth",
             json!({ "default": true, "limit": "1M" }),
-            ("ignored", "networks are not limited yet"),
+            ("ignored", "no plugin makes the pod's network"),
         ),
         (
             "os/unix/sysctl",
@@ -91,7 +91,7 @@ fn of_pod() -> Vec<(&'static str, Value, Expected)> {
         (
             "resource/network-bandwidth",
             json!({ "default": true, "limit": "1M" }),
-            ("ignored", "networks are not limited yet"),
+            ("ignored", "no plugin makes the pod's network"),
         ),
         (
             "os/linux/no-new-privileges",

@@ -50,6 +50,7 @@ mod networks;
 mod passed;
 mod paths;
 mod policies;
+mod ports;
 mod privileges;
 mod readiness;
 mod recorder;
@@ -60,6 +61,7 @@ mod seccomp;
 mod sockets;
 mod states;
 mod store;
+mod talk;
 mod users;
 mod volumes;
 
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         passed::cases(),
         paths::cases(),
         policies::cases(),
+        ports::cases(),
         privileges::cases(),
         readiness::cases(),
         refusals::cases(),
