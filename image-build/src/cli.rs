@@ -38,6 +38,10 @@ pub(crate) struct Cli {
     )]
     pub(crate) format: Format,
 
+    /// Put network plugins into the image, for hosts that have none
+    #[arg(long)]
+    pub(crate) with_cni: bool,
+
     /// Kind of image: how the supervisor is started
     #[arg(long, value_enum, value_name = "NAME", default_value = "default")]
     pub(crate) flavor: Flavor,

@@ -46,6 +46,24 @@ const PACKAGES: [&str; 24] = [
     "systemd-container",
 ];
 
+/// The package of network plugins, for images that have them.
+const PLUGIN_PACKAGE: &str = "containernetworking-plugins";
+
+/// The plugins that such images have: what the image's own networks need, and what most others are made of. They run on the
+/// host, with its loader and C library.
+const PLUGINS: [&str; 10] = [
+    "usr/lib/cni/bandwidth",
+    "usr/lib/cni/bridge",
+    "usr/lib/cni/firewall",
+    "usr/lib/cni/host-local",
+    "usr/lib/cni/loopback",
+    "usr/lib/cni/macvlan",
+    "usr/lib/cni/portmap",
+    "usr/lib/cni/ptp",
+    "usr/lib/cni/static",
+    "usr/lib/cni/tuning",
+];
+
 /// Where the loader finds libraries: its own default folder, and the one in the `RUNPATH` of systemd's programs.
 const LIBRARY_FOLDERS: [&str; 2] = [
     "usr/lib/x86_64-linux-gnu",
@@ -55,15 +73,41 @@ const LIBRARY_FOLDERS: [&str; 2] = [
 /// How many links in a row are followed before they are taken for a loop.
 const MAX_LINKS: usize = 8;
 
-/// The names of the packages to fetch.
-pub(crate) fn package_names() -> Vec<&'static str> {
-    PACKAGES.to_vec()
+/// What an image has of Debian's packages.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice {
+    /// Network plugins, too.
+    pub(crate) plugins: bool,
+}
+
+impl Choice {
+    /// The names of the packages to fetch.
+    pub(crate) fn packages(self) -> Vec<&'static str> {
+        let plugins = self.plugins.then_some(PLUGIN_PACKAGE);
+        PACKAGES.into_iter().chain(plugins).collect()
+    }
+
+    fn programs(self) -> Vec<String> {
+        let plugins = PLUGINS.iter().filter(|_| self.plugins);
+        PROGRAMS
+            .iter()
+            .chain(plugins)
+            .map(|&program| program.to_owned())
+            .collect()
+    }
+}
+
+/// The size of the network plugins in a tree.
+pub(crate) fn plugins_size(tree: &Tree) -> u64 {
+    let plugins = tree.entries().filter(|(path, _)| PLUGINS.contains(path));
+    plugins.map(|(_, entry)| entry.size()).sum()
 }
 
 /// Adds the programs, their libraries and the licence texts of their packages to the tree.
-pub(crate) fn add(tree: &mut Tree, contents: &Contents) -> Result<()> {
-    let mut wanted: Vec<String> = PROGRAMS.iter().map(|&program| program.to_owned()).collect();
-    let mut used = vec![false; PACKAGES.len()];
+pub(crate) fn add(tree: &mut Tree, contents: &Contents, choice: Choice) -> Result<()> {
+    let packages = choice.packages();
+    let mut wanted = choice.programs();
+    let mut used = vec![false; packages.len()];
     while let Some(path) = wanted.pop() {
         let moved = MOVED.iter().find(|(from, _)| *from == path);
         let place = moved.map_or(path.as_str(), |(_, to)| *to);
@@ -85,13 +129,18 @@ pub(crate) fn add(tree: &mut Tree, contents: &Contents) -> Result<()> {
             Origin::Package(package),
         );
     }
-    add_licences(tree, contents, &used)
+    add_licences(tree, contents, &packages, &used)
 }
 
 /// The texts under which what is in the image may be passed on.
-fn add_licences(tree: &mut Tree, contents: &Contents, used: &[bool]) -> Result<()> {
+fn add_licences(
+    tree: &mut Tree,
+    contents: &Contents,
+    packages: &[&str],
+    used: &[bool],
+) -> Result<()> {
     for (index, _) in used.iter().enumerate().filter(|(_, used)| **used) {
-        let path = format!("usr/share/doc/{}/copyright", PACKAGES[index]);
+        let path = format!("usr/share/doc/{}/copyright", packages[index]);
         let (_, data) = resolve(contents, &path)?;
         tree.insert_file(&path, data.to_vec(), Origin::Package(index));
     }

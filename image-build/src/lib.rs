@@ -64,9 +64,12 @@ fn run(cli: &Cli) -> Result<()> {
     let manifest = manifest::from_template(&cli.rootfs.join(manifest::TEMPLATE))?;
     check::entrypoints(&tree, &manifest)?;
 
-    let packages = apt::fetch(&closure::package_names(), &cli.cache)?;
+    let choice = closure::Choice {
+        plugins: cli.with_cni,
+    };
+    let packages = apt::fetch(&choice.packages(), &cli.cache)?;
     progress(&format!("unpacking {} packages", packages.len()));
-    closure::add(&mut tree, &deb::unpack(&packages)?)?;
+    closure::add(&mut tree, &deb::unpack(&packages)?, choice)?;
     tree.add_filters()?;
     inventory::add(&mut tree, &packages)?;
     check::programs(&tree)?;
@@ -86,6 +89,10 @@ fn run(cli: &Cli) -> Result<()> {
             tree.len(),
             megabytes(tree.size())
         ));
+        if cli.with_cni {
+            let plugins = closure::plugins_size(&tree);
+            progress(&format!("of these network plugins: {}", megabytes(plugins)));
+        }
         let size = pack::write(output, &manifest, &tree)?;
         progress(&format!("{}: {}", output.display(), megabytes(size)));
     }

@@ -223,3 +223,21 @@ fn an_output_is_needed() {
     let error = fails(&mut image_build(programs.path()));
     assert!(error.contains("--output"), "{error}");
 }
+
+#[test]
+fn network_plugins_are_there_if_asked_for() {
+    if !apt_has_lists() {
+        return;
+    }
+    let programs = entrypoints(&ENTRYPOINTS);
+    let listed = |options: &[&str]| {
+        let output = succeeds(image_build(programs.path()).arg("--list").args(options));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!listed(&[]).contains("usr/lib/cni/"));
+    let with = listed(&["--with-cni"]);
+    for plugin in ["ptp", "host-local", "portmap", "bandwidth"] {
+        assert!(with.contains(&format!("usr/lib/cni/{plugin} ")), "{with}");
+    }
+    assert!(with.contains("containernetworking-plugins"), "{with}");
+}

@@ -84,7 +84,7 @@ impl Resources {
             .transpose()?
             .unwrap_or_default();
         let shares = number(CPU_SHARES, SHARES).transpose()?;
-        bandwidth(NETWORK_BANDWIDTH).transpose()?;
+        crate::net::network_bandwidth(isolators)?;
         Ok(Resources {
             cpu_limit: cpu.limit,
             cpu_request: cpu.request,
@@ -194,7 +194,7 @@ impl Amounts {
 
 /// The value of an isolator of devices, all of them (appc specification: `default` must be true, and there is no
 /// request).
-fn of_devices(value: &Value) -> Result<u64> {
+pub(crate) fn of_devices(value: &Value) -> Result<u64> {
     object(value, &["default", "limit", "request"])?;
     ensure!(
         value.get("default") == Some(&Value::Bool(true)),

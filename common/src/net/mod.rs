@@ -4,6 +4,7 @@
 //! Everything here is values: the plugins are called by the entrypoints, whose module `network` makes the pod's network
 //! namespace too.
 
+mod bandwidth;
 mod choice;
 mod config;
 mod info;
@@ -15,6 +16,8 @@ mod version;
 
 use std::path::{Path, PathBuf};
 
+pub use bandwidth::{bandwidth, shaping};
+pub(crate) use bandwidth::{network_bandwidth, sole_app};
 pub use choice::{Chosen, choose};
 pub use config::{Config, Folder, Plugin, read_folder};
 pub use info::{NetInfo, read_infos};

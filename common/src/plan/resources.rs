@@ -9,12 +9,15 @@ use crate::appc::isolator::{
 };
 use crate::facts::HostFacts;
 use crate::isolate::resource::{NAMES, Resources};
+use crate::net::sole_app;
 use crate::status::{IsolatorReport, Outcome};
 
 /// What isolators ask for, and what comes of it.
 pub(super) struct Planned {
     asked: Resources,
     pub(super) effective: Resources,
+    /// They are an app's, and the app's alone.
+    shared: bool,
 }
 
 /// What an app's isolators ask for, within what the pod has.
@@ -24,6 +27,7 @@ pub(super) fn of_app(inputs: &Inputs<'_>, isolators: &[Isolator]) -> Result<Plan
     Ok(Planned {
         effective: asked.within(&of_pod),
         asked,
+        shared: sole_app(inputs.pod).is_none(),
     })
 }
 
@@ -33,6 +37,7 @@ pub(super) fn of_pod(inputs: &Inputs<'_>) -> Result<Planned> {
     Ok(Planned {
         effective: asked.clone(),
         asked,
+        shared: false,
     })
 }
 
@@ -42,7 +47,7 @@ impl Planned {
         if !NAMES.contains(&name) {
             return None;
         }
-        let (outcome, detail) = if let Some(why) = obstacle(inputs, name) {
+        let (outcome, detail) = if let Some(why) = obstacle(inputs, name, self.shared) {
             (Outcome::Ignored, Some(why))
         } else if self.asked.differs(&self.effective, name) {
             (
@@ -61,13 +66,13 @@ impl Planned {
 }
 
 /// Why the host cannot enforce an isolator.
-fn obstacle(inputs: &Inputs<'_>, name: &str) -> Option<String> {
+fn obstacle(inputs: &Inputs<'_>, name: &str, shared: bool) -> Option<String> {
     let (v1, v2) = match name {
         CPU | CPU_SHARES => ("cpu", "cpu"),
         MEMORY => ("memory", "memory"),
         PIDS_MAX => ("pids", "pids"),
         BLOCK_BANDWIDTH | BLOCK_IOPS => ("blkio", "io"),
-        NETWORK_BANDWIDTH => return Some("networks are not limited yet".into()),
+        NETWORK_BANDWIDTH => return of_network(inputs, shared).map(str::to_owned),
         _ => return None,
     };
     let facts = inputs.facts;
@@ -80,6 +85,14 @@ fn obstacle(inputs: &Inputs<'_>, name: &str) -> Option<String> {
     let of_blocks = v2 == "io";
     (of_blocks && inputs.storage.is_none())
         .then(|| "the pod's storage is on no block device".to_owned())
+}
+
+/// Why a network is not limited.
+fn of_network(inputs: &Inputs<'_>, shared: bool) -> Option<&'static str> {
+    if !inputs.options.network.has_plugins() {
+        return Some("no plugin makes the pod's network");
+    }
+    shared.then_some("apps share the pod's network: give the pod a limit")
 }
 
 /// What an app's unit says of its cgroup, and of its end when memory is short.

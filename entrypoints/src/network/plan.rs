@@ -8,8 +8,8 @@ use common::annotation;
 use common::appc::{self, Uuid};
 use common::load::Pod;
 use common::net::{
-    BUILT_IN, Chosen, Forward, LOCAL, Network, OF_HOST, OF_IMAGE, PLUGINS, Plugin, Reached, choose,
-    forwards, namespace as pinned, read_folder,
+    BUILT_IN, Chosen, Forward, LOCAL, Network, OF_HOST, OF_IMAGE, PLUGINS, Plugin, Reached,
+    bandwidth, choose, forwards, namespace as pinned, read_folder, shaping,
 };
 use common::options::RunOptions;
 use common::pod::{PodDir, machine_name};
@@ -22,6 +22,9 @@ use super::state::{Attachment, State, Step};
 
 /// The capability of plugins that forward ports.
 const PORTS: &str = "portMappings";
+
+/// The capability of plugins that limit traffic.
+const BANDWIDTH: &str = "bandwidth";
 
 /// What a pod's networks depend on.
 pub(crate) struct Wishes<'a> {
@@ -67,6 +70,9 @@ pub(crate) fn prepare(host: &Path, wishes: &Wishes<'_>) -> Result<Option<Prepare
         .map(|(i, chosen)| attachment(i, chosen, args.as_deref()))
         .collect();
     forward(&mut attachments, &forwards)?;
+    if let Some(bytes) = bandwidth(wishes.pod)? {
+        limit(&mut attachments, bytes)?;
+    }
     let mut plugins: Vec<PathBuf> = PLUGINS.map(|folder| host.join(folder)).into();
     // From the pod directory, which is the working directory: it is renamed before gc comes.
     plugins.push(PodDir::new("").stage_root().join(OF_IMAGE));
@@ -154,6 +160,27 @@ fn forward(attachments: &mut [Attachment], forwards: &[Forward]) -> Result<()> {
         )?;
     }
     attachment.capabilities.insert(PORTS.to_owned(), mappings);
+    Ok(())
+}
+
+/// Has every network limit the traffic of the pod: its own plugins if they can, else one more.
+fn limit(attachments: &mut [Attachment], bytes: u64) -> Result<()> {
+    for attachment in attachments {
+        if !attachment
+            .plugins
+            .iter()
+            .any(|p| p.has_capability(BANDWIDTH))
+        {
+            let capabilities = json!({ BANDWIDTH: true });
+            add(
+                attachment,
+                json!({ "type": "bandwidth", "capabilities": capabilities }),
+            )?;
+        }
+        attachment
+            .capabilities
+            .insert(BANDWIDTH.to_owned(), shaping(bytes));
+    }
     Ok(())
 }
 

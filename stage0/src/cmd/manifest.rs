@@ -52,23 +52,7 @@ pub(super) fn pod_manifest(pod: &PodOptions, requests: &[AppRequest]) -> Result<
         set_annotation(&mut manifest.annotations, keys::JOURNAL_MAX_SIZE, size)?;
     }
     check(&manifest)?;
-    check_ports(&manifest)?;
     Ok(manifest)
-}
-
-/// Only apps that are given their sockets can be reached by a port of the host.
-fn check_ports(manifest: &PodManifest) -> Result<()> {
-    let apps = manifest.apps.iter().filter_map(|app| app.app.as_ref());
-    let ports: Vec<_> = apps.flat_map(|app| &app.ports).collect();
-    for exposed in &manifest.ports {
-        let mut named = ports.iter().filter(|port| port.name == exposed.name);
-        ensure!(
-            named.all(|port| port.socket_activated),
-            "--port={}: its app is not socket-activated, and forwarding ports is not supported yet; with --net=host apps listen on the host's ports",
-            exposed.name
-        );
-    }
-    Ok(())
 }
 
 /// What the specification's own rules leave to stage0.

@@ -60,7 +60,7 @@ fn of_app() -> Vec<(&'static str, Value, Expected)> {
         (
             "resource/network-bandwidth",
             json!({ "default": true, "limit": "1M" }),
-            ("ignored", "networks are not limited yet"),
+            ("ignored", "no plugin makes the pod's network"),
         ),
         (
             "os/unix/sysctl",
@@ -94,7 +94,7 @@ fn of_pod() -> Vec<(&'static str, Value, Expected)> {
         (
             "resource/network-bandwidth",
             json!({ "default": true, "limit": "1M" }),
-            ("ignored", "networks are not limited yet"),
+            ("ignored", "no plugin makes the pod's network"),
         ),
         (
             "os/linux/no-new-privileges",

@@ -51,6 +51,7 @@ mod networks;
 mod passed;
 mod paths;
 mod policies;
+mod ports;
 mod privileges;
 mod readiness;
 mod recorder;
@@ -61,6 +62,7 @@ mod seccomp;
 mod sockets;
 mod states;
 mod store;
+mod talk;
 mod users;
 mod users_apps;
 mod volumes;
@@ -120,6 +122,7 @@ fn main() -> ExitCode {
         passed::cases(),
         paths::cases(),
         policies::cases(),
+        ports::cases(),
         privileges::cases(),
         readiness::cases(),
         refusals::cases(),

@@ -1,16 +1,14 @@
 //! Networks that plugins make, each test on a machine of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
-use std::path::Path;
-use std::time::Instant;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::fixture::{App, Fixture, Machine, with};
-use tests::process::BOUND;
+
+use crate::talk::{accept, address, ask, listening, networks, probe};
 
 tests::cases!("networks":
     pods_and_the_host_talk,
@@ -18,6 +16,7 @@ tests::cases!("networks":
     a_bridge_with_both_families,
     what_they_say_of_names_is_seen_by_all_apps,
     a_namespace_of_somebody_else_stays_as_it_is,
+    bandwidth_is_limited,
     many_pods_leave_nothing
     ; with users:
     pods_and_the_host_talk,
@@ -32,47 +31,6 @@ fn configure(fixture: &Fixture, name: &str, version: &str, plugins: Value) -> Re
         "--local-config={}",
         fixture.path("config").display()
     ))
-}
-
-/// The networks of a pod, as `status` shows them to programs.
-fn networks(fixture: &Fixture, uuid: &str) -> Result<Vec<Value>> {
-    let json = fixture.text(["status", "--format=json", uuid])?;
-    let status: Value = serde_json::from_str(&json)?;
-    Ok(status["networks"].as_array().context("networks")?.clone())
-}
-
-fn address(network: &Value) -> Result<IpAddr> {
-    Ok(network["ip"].as_str().context("ip")?.parse()?)
-}
-
-/// Sends a line and gives the line that comes back.
-fn ask(address: SocketAddr, text: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, BOUND)
-        .with_context(|| format!("connect to {address}"))?;
-    stream.set_read_timeout(Some(BOUND))?;
-    writeln!(stream, "{text}")?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(line.trim_end().to_owned())
-}
-
-/// A client, which must come in time.
-fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
-    let end = Some(Instant::now() + BOUND);
-    let come = tests::wait::readable(listener.as_fd(), end)?;
-    ensure!(come, "nobody has come");
-    Ok(listener.accept()?)
-}
-
-/// Waits until a server of the probe has been ready so many times.
-fn listening(mark: &Path, times: usize) -> Result<()> {
-    tests::wait::for_file(mark, Some(BOUND), |mark| {
-        fs::read_to_string(mark).is_ok_and(|text| text.lines().count() >= times)
-    })
-}
-
-fn probe(name: &str, steps: &str) -> App {
-    App::probe(name, steps.split(' '))
 }
 
 fn pods_and_the_host_talk() -> Result<()> {
@@ -250,6 +208,34 @@ fn a_namespace_of_somebody_else_stays_as_it_is() -> Result<()> {
         fixture.text(["rm", &uuid])?;
         let addresses = machine.run("ip -n theirs -o address show dev lo")?;
         ensure!(addresses.contains("10.6.0.6/32"), "{addresses}");
+        Ok(())
+    })
+}
+
+/// On the cable, and not on loopback.
+fn bandwidth_is_limited() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        let limit = json!([{ "name": "resource/network-bandwidth", "value": { "default": true, "limit": "1M" } }]);
+        let server = probe("server", "do serve tcp 0.0.0.0:80 /out/up")
+            .change(|image| image.app("isolators", limit));
+        let (uuid, running) = fixture
+            .pod([server])
+            .start_prepared(&["--net=default", "--strict-isolators"])?;
+        listening(&fixture.out("up"), 1)?;
+        let cables = machine.run("tc qdisc show")?;
+        let limited: Vec<_> = cables
+            .lines()
+            .filter(|line| line.contains("rate 8Mbit"))
+            .collect();
+        let devices =
+            ["dev veth", "dev bwp"].map(|dev| limited.iter().any(|line| line.contains(dev)));
+        ensure!(devices == [true, true], "{cables}");
+        let inside = machine.run(&format!("ip netns exec rkt-{uuid} tc qdisc show dev lo"))?;
+        ensure!(!inside.contains("tbf"), "{inside}");
+        let server = SocketAddr::new(address(&networks(fixture, &uuid)?[0])?, 80);
+        machine.within(|| ask(server, "hello"))?;
+        running.finish()?.expect(0)?;
         Ok(())
     })
 }
