@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use tests::fixture::{App, Sandbox, probe_image, with};
 use tests::footprint::Footprint;
 use tests::image::Image;
+use tests::process::run;
 
 tests::cases!("app_add":
     a_failure_at_any_step_undoes_all,
@@ -76,15 +77,23 @@ impl Obstacle {
             Self::Dies(name) => {
                 let (path, aside) = (dir.join(name), dir.join(name).with_extension("aside"));
                 fs::rename(&path, &aside)?;
-                fs::write(&path, "#!/bin/sh\nkill -KILL $$\n")?;
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-                let outcome = act();
+                let outcome = write_dying(&path).and_then(|()| act());
                 fs::rename(&aside, &path)?;
                 outcome
             }
             Self::Option(_) => act(),
         }
     }
+}
+
+/// Writes a program that kills itself. Another process does it: a child that some other test starts would have a copy of
+/// the descriptor for an instant, and what is open for writing cannot be executed.
+fn write_dying(path: &Path) -> Result<()> {
+    let mut shell = Command::new("sh");
+    let script = r#"printf '#!/bin/sh\nkill -KILL $$\n' >"$0" && chmod 755 "$0""#;
+    shell.args(["-c", script]).arg(path);
+    run(shell)?.expect(0)?;
+    Ok(())
 }
 
 /// Each step of an addition with what makes it fail, and a word of the reason.
