@@ -1,7 +1,8 @@
 //! What is needed of the kernel that not every kernel has: it may be old, built without it, or hidden by a filter of system
 //! calls around this process.
 
-use std::io;
+use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Result, bail};
 use nix::libc;
@@ -34,6 +35,26 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
+/// Refuses a kernel that makes no user namespaces, by its proc file system. What is not found there forbids nothing.
+pub fn check_user_namespaces(proc: &Path) -> Result<()> {
+    let file = proc.join("sys/user/max_user_namespaces");
+    let most = fs::read_to_string(&file).unwrap_or_default();
+    if most.trim() == "0" {
+        bail!(
+            "user namespaces are switched off on this host: {} is 0",
+            file.display()
+        );
+    }
+    let own = proc.join("self/ns");
+    if own.exists() && !own.join("user").is_symlink() {
+        bail!(
+            "this kernel has no user namespaces: {} lacks user",
+            own.display()
+        );
+    }
+    Ok(())
+}
+
 /// Whether programs can be made that restrict a cgroup's devices: the only way to do that in the unified hierarchy.
 pub fn has_device_programs() -> io::Result<bool> {
     match sys::load_device_program() {
@@ -55,5 +76,18 @@ mod tests {
         check().unwrap();
         // Numbers that Linux has given to no call of this architecture, and will not (arch/x86/entry/syscalls).
         assert!(!sys::has_call(400));
+    }
+
+    #[test]
+    fn user_namespaces_may_be_switched_off_or_missing() {
+        let proc = tempfile::tempdir().unwrap();
+        check_user_namespaces(proc.path()).unwrap();
+        check_user_namespaces(Path::new("/proc")).unwrap();
+        fs::create_dir_all(proc.path().join("self/ns")).unwrap();
+        let told = || check_user_namespaces(proc.path()).unwrap_err().to_string();
+        assert!(told().ends_with("/self/ns lacks user"), "{}", told());
+        fs::create_dir_all(proc.path().join("sys/user")).unwrap();
+        fs::write(proc.path().join("sys/user/max_user_namespaces"), "0\n").unwrap();
+        assert!(told().ends_with("/max_user_namespaces is 0"), "{}", told());
     }
 }

@@ -55,6 +55,9 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
     let dir = PodDir::new(std::env::current_dir().context("find the working directory")?);
+    if options.private_users.is_some() {
+        kernel::check_user_namespaces(Path::new("/proc"))?;
+    }
     let pod = Pod::load(&dir, options.private_users)?;
     options.mutable |= pod.mutable;
     let mut facts = HostFacts {

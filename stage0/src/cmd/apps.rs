@@ -39,6 +39,9 @@ pub(super) fn prepare_pod(
         }
     );
     // Before anything is imported.
+    if options.private_users.0.is_some() {
+        common::kernel::check_user_namespaces(&context.proc)?;
+    }
     let stage1_file = context.stage1_file()?;
     let store = Store::open(&context.data)?;
     let manifest = match &options.pod_manifest {

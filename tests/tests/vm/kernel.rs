@@ -1,4 +1,5 @@
-//! Kernels that lack what pods can do without: overlays, a memory controller, `cgroup.kill`, BPF programs for devices.
+//! Kernels that lack what pods can do without: overlays, a memory controller, `cgroup.kill`, BPF programs for devices; and
+//! one that makes no user namespaces, which is refused where one is asked for.
 
 use anyhow::{Result, ensure};
 use tests::vm::{Cgroups, Config, Guest, Init, Report, Status};
@@ -22,6 +23,12 @@ find /lib/modules -name 'overlay.ko*' -exec rm {} +
 const KILL: &str = "
 kill -9 $(cat /var/lib/stage0/pods/run/*/ppid)
 exec /payload/stage0 stop --force $(ls /var/lib/stage0/pods/run)
+";
+
+/// Runs a pod in a user namespace where the host allows none.
+const USERS: &str = "
+echo 0 >/proc/sys/user/max_user_namespaces
+exec /payload/stage0 run --private-users example.com/app -- exit 0
 ";
 
 /// Steps on every kernel without a memory controller.
@@ -86,10 +93,17 @@ pub(crate) fn pods_do_without_programs_for_devices() -> Result<()> {
     let report = bench.finish(|config| {
         let config = config
             .kernel_word("cgroup_disable=memory")
+            .text("users", USERS)
+            .step("users", "sh /payload/users")
+            .step("prepared", "/payload/stage0 list --no-legend")
             .step("with", &run)
             .step("without", &format!("/payload/probe without bpf {run}"));
         without_memory(config)
     })?;
+    let output = report.expect("users", &Status::Exited(254))?;
+    let line = "stage0: user namespaces are switched off on this host: /proc/sys/user/max_user_namespaces is 0";
+    ensure!(output.contains(line), "{output}");
+    assert_eq!(report.expect("prepared", &Status::Exited(0))?, "");
     let warning = "the devices of apps are not restricted: the kernel has no BPF programs for it";
     let output = report.expect("with", &Status::Exited(0))?;
     ensure!(!output.contains(warning), "{output}");
