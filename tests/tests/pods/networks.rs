@@ -19,7 +19,7 @@ tests::cases!("networks":
     bandwidth_is_limited,
     many_pods_leave_nothing
     ; with users:
-    pods_and_the_host_talk,
+    what_they_say_of_names_is_seen_by_all_apps,
 );
 
 /// A network of the local configuration, as a list of plugins.
