@@ -1,5 +1,5 @@
-//! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it boots, and the
-//! pod tests of one guest run in one boot.
+//! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it boots. With a
+//! guest's name in STAGE1_GUEST, the pod tests run in it too, all in one boot.
 
 mod bench;
 mod hosts;
@@ -13,7 +13,7 @@ mod suite;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 use tests::harness::Case;
 
 fn main() -> ExitCode {
@@ -29,17 +29,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// The tests in the order of their start. Of the guests with many tests the first ones come first: each boots its guest,
-/// and what follows it is the other's results.
-fn trials(arguments: &Arguments) -> anyhow::Result<Vec<libtest_mimic::Trial>> {
-    let only = std::env::var("STAGE1_GUEST").ok();
-    let (heads, rest) = suite::trials(arguments, only.as_deref())?;
-    let wanted = |case: &Case| {
-        let guest = case.name().split_once("::").map(|(guest, _)| guest);
-        only.is_none() || only.as_deref() == guest
+/// The tests with a boot of their own, or where a guest is asked for, those and the pod tests of that guest.
+fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
+    let Ok(only) = std::env::var("STAGE1_GUEST") else {
+        return Ok(cases().into_iter().map(Case::trial).collect());
     };
-    let others = cases().into_iter().filter(wanted).map(Case::trial);
-    Ok(heads.into_iter().chain(others).chain(rest).collect())
+    let of_it = |case: &Case| {
+        case.name()
+            .split_once("::")
+            .is_some_and(|(guest, _)| guest == only)
+    };
+    let cases = cases().into_iter().filter(of_it).map(Case::trial);
+    let suite = suite::trials(arguments, &only)?;
+    Ok(cases.chain(suite).collect())
 }
 
 /// The tests with a boot of their own.

@@ -1,4 +1,4 @@
-//! The pod tests inside guests: the same program as on this machine, with its results told here one by one. A test
+//! The pod tests inside a guest that is asked for: the same program as on this machine, with its results told here one by one. A test
 //! whose result has not come back is a failure.
 
 use std::fmt::Write as _;
@@ -7,45 +7,14 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use tests::harness::{Skip, ended, stripped};
 use tests::process;
-use tests::vm::{Cgroups, Ended, Guest, Init, Outcomes, Status, TestVm};
+use tests::vm::{Ended, Guest, Init, Outcomes, Status, TestVm};
 
 use super::bench::{config, with_pods};
-
-/// The guests that are started when none is asked for.
-const GUESTS: [Guest; 3] = [
-    Guest::new(Init::Busybox, Cgroups::Unified),
-    Guest::new(Init::Systemd, Cgroups::Unified),
-    Guest::new(Init::Systemd, Cgroups::Hybrid),
-];
-
-/// Tests of all subjects in which hosts differ: what runs in these guests. In one that is asked for, all tests do.
-const SMOKE: [&str; 20] = [
-    "app_life::from_addition_to_removal",
-    "capabilities::no_new_privileges",
-    "death::of_the_supervisor",
-    "devices::others_cannot_be_made_or_opened",
-    "dns::servers_are_written",
-    "ending::stop_is_orderly",
-    "enter::the_only_app_and_its_shell",
-    "environment::nothing_of_the_callers_gets_in",
-    "exit::status_of_the_app",
-    "filesystem::root_is_the_same_without_overlay",
-    "hostile::symlinks_at_the_api_file_systems",
-    "isolators::each_has_a_report",
-    "logs::entries_say_whose_they_are",
-    "mounts::empty_is_shared_by_the_apps",
-    "readiness::the_pod_is_ready_when_its_apps_are",
-    "resources::memory_ends_who_takes_more",
-    "resources::of_the_pod_are_out_of_its_reach",
-    "resources::processes",
-    "seccomp::default_refuses",
-    "volumes::read_only_holds_for_what_is_mounted_in_it",
-];
 
 /// Tests that a kind of guest has not what it takes for, and the beginning of the reason that they must give. Any other
 /// test that is skipped is a failure.
@@ -72,53 +41,22 @@ struct Suite {
     results: OnceLock<Result<Outcomes, String>>,
 }
 
-/// The trials of all guests: those that boot them, and the others.
-pub(super) fn trials(
-    arguments: &Arguments,
-    only: Option<&str>,
-) -> Result<(Vec<Trial>, Vec<Trial>)> {
-    let (program, all) = pods()?;
-    if let Some(unknown) = SMOKE
-        .iter()
-        .find(|name| !all.iter().any(|test| test == *name))
-    {
-        bail!("no such test: {unknown}");
-    }
-    let guests: Vec<Guest> = Guest::all()
-        .filter(|guest| match only {
-            Some(only) => guest.name() == only,
-            None => GUESTS.contains(guest),
-        })
-        .collect();
-    ensure!(
-        !guests.is_empty(),
-        "no such guest: {}",
-        only.unwrap_or_default()
-    );
-    let (mut heads, mut rest) = (Vec::new(), Vec::new());
-    for guest in guests {
-        let tests = all
-            .iter()
-            .filter(|test| only.is_some() || SMOKE.contains(&test.as_str()));
-        let wanted = |test: &&String| {
-            let named = Trial::test(name(guest, test), || Ok(()));
-            !arguments.is_filtered_out(&named)
-        };
-        let tests: Vec<String> = tests.filter(wanted).cloned().collect();
-        if tests.is_empty() {
-            continue;
-        }
-        let suite = Arc::new(Suite {
-            guest,
-            tests,
-            program: program.clone(),
-            results: OnceLock::new(),
-        });
-        let mut trials = suite.tests.iter().map(|test| suite.trial(test));
-        heads.extend(trials.next());
-        rest.extend(trials);
-    }
-    Ok((heads, rest))
+/// The trials of a guest. The first that runs boots it.
+pub(super) fn trials(arguments: &Arguments, guest: &str) -> Result<Vec<Trial>> {
+    let found = Guest::all().find(|one| one.name() == guest);
+    let guest = found.with_context(|| format!("no such guest: {guest}"))?;
+    let (program, mut tests) = pods()?;
+    tests.retain(|test| {
+        let named = Trial::test(name(guest, test), || Ok(()));
+        !arguments.is_filtered_out(&named)
+    });
+    let suite = Arc::new(Suite {
+        guest,
+        tests,
+        program,
+        results: OnceLock::new(),
+    });
+    Ok(suite.tests.iter().map(|test| suite.trial(test)).collect())
 }
 
 fn name(guest: Guest, test: &str) -> String {
