@@ -1,9 +1,9 @@
 //! Serves the streams of the pod's apps to those who attach: one process for all apps of a pod, started by the first app
 //! that needs it.
 //!
-//! prepare-app makes the pipes or the terminal of its app and hands the other ends over ([`hand_over`]); by the time the
+//! prepare-app makes the pipes or the terminal of its app and hands the other ends over (`hand_over`); by the time the
 //! app's program is executed the endpoints are there. Each stream of output is read once and passed on to its log and to
-//! any number of clients ([`output`]); what clients send is the app's input ([`input`]).
+//! any number of clients (`output`); what clients send is the app's input (`input`).
 //!
 //! Nothing here waits for one client, and nothing but a log that takes all keeps an app waiting. PID 1 keeps the
 //! descriptors: when this program dies, clients are cut off, and the apps and their logs go on with the next one.
