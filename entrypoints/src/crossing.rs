@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::appc::AcName;
 use common::flags::{Flag, Parsed, switch, value};
 use common::options::RunOptions;
@@ -85,27 +85,44 @@ impl Crossing {
             .arg(format!("--pid={}", self.pid))
             .args(["--", MANAGE])
             .args(words)
-            .arg(self.app.as_str())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let failed = || format!("{ENTER}: execute {}", self.enter);
-        let mut child = command.spawn().with_context(failed)?;
-        let mut told = Vec::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_end(&mut told).with_context(failed)?;
-        }
-        let status = child.wait().with_context(failed)?;
-        let told = String::from_utf8_lossy(&told);
-        let told = told.trim_end();
-        if !status.success() {
-            bail!("{}", told.strip_prefix("manage: ").unwrap_or(told));
-        }
-        if !told.is_empty() {
-            eprintln!("{told}");
-        }
-        Ok(())
+            .arg(self.app.as_str());
+        run(command).with_context(|| format!("{ENTER}: execute {}", self.enter))?
     }
+
+    /// Has the host's systemd let the pod in this scope use more devices. The program for it runs on the host.
+    pub(crate) fn allow_devices(&self, scope: &str, devices: &[String]) -> Result<()> {
+        let program = self.dir.stage_root().join(MANAGE);
+        let mut command = Command::new(&program);
+        command.arg("allow-devices").arg(scope).args(devices);
+        run(command).with_context(|| format!("execute {}", program.display()))?
+    }
+}
+
+/// Runs `manage`, and says what it says.
+///
+/// # Errors
+/// When it cannot be run; inside, its own error in its words.
+fn run(mut command: Command) -> std::io::Result<Result<()>> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut told = Vec::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_end(&mut told)?;
+    }
+    let status = child.wait()?;
+    let told = String::from_utf8_lossy(&told);
+    let told = told.trim_end();
+    if !status.success() {
+        let why = told.strip_prefix("manage: ").unwrap_or(told);
+        return Ok(Err(anyhow!("{why}")));
+    }
+    if !told.is_empty() {
+        eprintln!("{told}");
+    }
+    Ok(Ok(()))
 }
 
 /// A running pod that is only looked at.

@@ -26,7 +26,6 @@ use crate::app_rm::forget;
 use crate::crossing::{APP, Crossing, DEBUG};
 use crate::init::check_contexts;
 use crate::inside::turn_to_change;
-use crate::manager::host;
 use crate::{network, print_help, supervisor};
 
 const FLAGS: [Flag; 7] = [
@@ -145,10 +144,9 @@ fn allow_devices(crossing: &Crossing, uuid: &Uuid, pod: &Pod) -> Result<()> {
         // The pods in cgroups that init makes have no policy.
         unit.ends_with(".scope")
     });
-    let devices = pod.devices.values();
-    let devices: Vec<_> = devices.map(|d| (d.to_string(), "rw".to_owned())).collect();
+    let devices: Vec<_> = pod.devices.values().map(ToString::to_string).collect();
     match scope {
-        Some(scope) if !devices.is_empty() => host::allow_devices(Path::new("/"), scope, devices),
+        Some(scope) if !devices.is_empty() => crossing.allow_devices(scope, &devices),
         _ => Ok(()),
     }
 }

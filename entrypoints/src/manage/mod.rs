@@ -1,4 +1,5 @@
-//! The part of the app entrypoints that is done in the pod, where systemd answers, and where the pod's mounts are.
+//! The part of the app entrypoints that is done in the pod, where systemd answers, and where the pod's mounts are; and what
+//! the host's systemd is asked for an app, which is done on the host, so that other programs need no D-Bus.
 
 mod forget;
 mod start;
@@ -6,6 +7,7 @@ mod stop;
 mod strays;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -13,11 +15,14 @@ use common::appc::AcName;
 use common::flags::{self, Flag, switch};
 use common::pod::StageRoot;
 
+use crate::manager::host;
 use crate::print_help;
 
 const FLAGS: [Flag; 1] = [switch("force", "kill what runs")];
-const USAGE: &str = "manage start APP | stop [--force] APP | forget [--force] APP";
-const ABOUT: &str = "Starts or stops an app of this pod, or takes away what the pod has of it.";
+const USAGE: &str =
+    "manage start APP | stop [--force] APP | forget [--force] APP | allow-devices SCOPE DEVICE...";
+const ABOUT: &str = "Starts or stops an app of this pod, or takes away what the pod has of it.\n\
+    On the host: has systemd let the pod in SCOPE use more devices.";
 
 /// Runs the program.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
@@ -26,6 +31,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let flags = flags::parse(&FLAGS, args)?;
     if flags.help || command == "--help" {
         return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
+    }
+    if let ("allow-devices", [scope, devices @ ..]) =
+        (command.to_str().unwrap_or_default(), flags.rest.as_slice())
+    {
+        let devices = devices
+            .iter()
+            .map(|device| (device.clone(), "rw".to_owned()));
+        host::allow_devices(Path::new("/"), scope, devices.collect())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let [app] = flags.rest.as_slice() else {
         bail!("needs one app, see --help");
