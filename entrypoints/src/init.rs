@@ -60,6 +60,27 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let pod = Pod::load(&dir, options.private_users)?;
     options.mutable |= pod.mutable;
+    let facts = host_facts(variable, &sockets)?;
+    options.mount_context = facts.mount_context().map(str::to_owned);
+    let existing = existing(&dir, &options)?;
+    let term = terminal_type();
+    let storage = limits::storage(dir.path(), Path::new("/sys"));
+    let apart = Reached::default();
+    let inputs = Inputs {
+        uuid: &uuid,
+        pod: &pod,
+        options: &options,
+        facts: &facts,
+        existing: &existing,
+        term: term.as_deref(),
+        reached: &apart,
+        storage: storage.as_deref(),
+    };
+    start(&dir, &inputs, &lock, &sockets)
+}
+
+/// What the host is like, and what the caller has handed over besides options.
+fn host_facts(variable: impl Fn(&str) -> Option<String>, sockets: &Sockets) -> Result<HostFacts> {
     let mut facts = HostFacts {
         selinux_context: variable("RKT_SELINUX_CONTEXT"),
         selinux_mount_context: variable("RKT_SELINUX_MOUNT_CONTEXT"),
@@ -73,53 +94,50 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         let found = kernel::has_device_programs();
         facts.device_programs = found.context("load a BPF program for devices")?;
     }
-    options.mount_context = facts.mount_context().map(str::to_owned);
-    let existing = existing(&dir, &options)?;
-    let term = terminal_type();
-    let term = term.as_deref();
-    let storage = limits::storage(dir.path(), Path::new("/sys"));
-    let storage = storage.as_deref();
-    let apart = Reached::default();
-    let mut inputs = Inputs {
-        uuid: &uuid,
-        pod: &pod,
-        options: &options,
-        facts: &facts,
-        existing: &existing,
-        term,
-        reached: &apart,
-        storage,
-    };
-    let mut plan = common::plan::plan(&dir, &inputs)?;
-    check_contexts(&pod, &facts)?;
+    Ok(facts)
+}
+
+/// Makes the pod and becomes its supervisor. Returns only when that fails, with everything put back.
+fn start<'a>(
+    dir: &'a PodDir,
+    inputs: &Inputs<'a>,
+    lock: &OwnedFd,
+    sockets: &Sockets,
+) -> Result<ExitCode> {
+    let (options, facts) = (inputs.options, inputs.facts);
+    let mut plan = common::plan::plan(dir, inputs)?;
+    check_contexts(inputs.pod, facts)?;
     let wishes = Wishes {
-        dir: &dir,
-        uuid: &uuid,
-        pod: &pod,
-        options: &options,
+        dir,
+        uuid: inputs.uuid,
+        pod: inputs.pod,
+        options,
     };
     let networks = network::prepare(Path::new("/"), &wishes)?;
     for warning in &plan.warnings {
         eprintln!("init: warning: {warning}");
     }
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
-    let located = locate(&dir, &plan.cgroup)?;
-    let entered = enter_cgroup(&facts, &plan.cgroup, options.private_users)?;
-    let networks = networks.map(|n| n.set_up(&dir)).transpose()?;
+    let located = locate(dir, &plan.cgroup)?;
+    let entered = enter_cgroup(facts, &plan.cgroup, options.private_users)?;
+    let networks = networks.map(|n| n.set_up(dir)).transpose()?;
     if let Some(networks) = &networks {
         // What they have come to shows in files and environments; all that can fail has been planned before.
-        inputs.reached = networks.reached();
-        plan = common::plan::plan(&dir, &inputs)?;
+        let inputs = Inputs {
+            reached: networks.reached(),
+            ..*inputs
+        };
+        plan = common::plan::plan(dir, &inputs)?;
     }
     if options.debug {
         show(&plan, networks.as_ref())?;
     }
-    let limits = Limits::of_pod(&facts.cgroups, &plan.cgroup.path, storage);
-    let limited = limit_pod(&dir, &options, &plan, &limits)?;
+    let limits = Limits::of_pod(&facts.cgroups, &plan.cgroup.path, inputs.storage);
+    let limited = limit_pod(dir, options, &plan, &limits)?;
     let applied = apply(&plan.steps)?;
-    let announced = announce(&dir)?;
+    let announced = announce(dir)?;
     let ports = networks.iter().flat_map(|networks| &networks.ports);
-    let error = become_supervisor(&plan.supervisor, ports.chain([&lock]), &sockets);
+    let error = become_supervisor(&plan.supervisor, ports.chain([lock]), sockets);
     drop((announced, applied, limited, networks, entered, located));
     Err(error)
 }
