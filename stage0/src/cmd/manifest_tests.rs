@@ -82,7 +82,7 @@ fn every_option() {
             "--mount=volume=tmp,target=/other",
             "--readonly-rootfs",
             "--caps-retain=CAP_CHOWN,CAP_KILL",
-            "--stdin=interactive",
+            "--stdin=stream",
             "--stdout=null",
             "--annotation=example.com/note=1",
             "--annotation=coreos.com/rkt/stage2/stdin=null",
