@@ -1,15 +1,20 @@
 //! All that shows of a running pod, so that it can be compared: a change that fails must leave nothing of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::units::{self, Units};
+
 /// What there is of a pod, by what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Footprint(BTreeMap<String, String>);
+pub struct Footprint {
+    found: BTreeMap<String, String>,
+    units: Units,
+}
 
 /// What a pod writes by itself while it runs, below its directory.
 const ITS_OWN: [&str; 5] = [
@@ -21,7 +26,7 @@ const ITS_OWN: [&str; 5] = [
 ];
 
 impl Footprint {
-    /// Looks at the pod in `dir`: files, mounts outside and inside, cgroups.
+    /// Looks at the pod in `dir`: files, mounts outside and inside, cgroups, units.
     pub fn of(dir: &Path) -> Result<Self> {
         let uuid = dir
             .file_name()
@@ -31,10 +36,8 @@ impl Footprint {
         let mut found = BTreeMap::new();
         files(dir, "", &mut found)?;
         mounts("self", &uuid, &mut found)?;
-        let ppid = fs::read_to_string(dir.join("ppid"))?;
-        let ppid = ppid.trim();
-        let children = fs::read_to_string(format!("/proc/{ppid}/task/{ppid}/children"))?;
-        mounts(children.trim(), "", &mut found)?;
+        let init = pid_one(dir)?;
+        mounts(&init.to_string(), "", &mut found)?;
         let marks = crate::leftovers::Marks::new([uuid.as_str()], &[]);
         // systemd's own comes and goes with the device policies of units.
         let of_pod = |line: &String| line.starts_with("cgroup ") && !line.ends_with("/init.scope");
@@ -45,29 +48,49 @@ impl Footprint {
                 .filter(of_pod)
                 .map(|line| (line, String::new())),
         );
-        Ok(Self(found))
+        Ok(Self {
+            found,
+            units: units::of_pod(init)?,
+        })
     }
 
-    /// Fails unless the other is the same, and says what differs.
-    pub fn same(&self, other: &Self) -> Result<()> {
-        let names = self.0.keys().chain(other.0.keys());
-        let differ = names.filter(|name| self.0.get(*name) != other.0.get(*name));
-        let lines: Vec<String> = differ
+    /// Fails unless the pod in `dir` is the same, and says what differs. Units are waited for.
+    pub fn expect_in(&self, dir: &Path) -> Result<()> {
+        let differ = self.differences(&Self::of(dir)?);
+        ensure!(
+            differ.is_empty(),
+            "the pod has changed:\n{}",
+            differ.join("\n")
+        );
+        units::expect(pid_one(dir)?, &self.units)
+    }
+
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let names: BTreeSet<_> = self.found.keys().chain(other.found.keys()).collect();
+        let value = |footprint: &Self, name: &str| match footprint.found.get(name) {
+            Some(value) => format!("{value:?}"),
+            None => "nothing".to_owned(),
+        };
+        names
+            .into_iter()
+            .filter(|name| self.found.get(*name) != other.found.get(*name))
             .map(|name| {
                 format!(
-                    "{name}: {:?} became {:?}",
-                    self.0.get(name),
-                    other.0.get(name)
+                    "{name}: {} became {}",
+                    value(self, name),
+                    value(other, name)
                 )
             })
-            .collect();
-        ensure!(
-            lines.is_empty(),
-            "the pod has changed:\n{}",
-            lines.join("\n")
-        );
-        Ok(())
+            .collect()
     }
+}
+
+/// The pod's PID 1, which is its supervisor's only child.
+fn pid_one(dir: &Path) -> Result<i32> {
+    let ppid = fs::read_to_string(dir.join("ppid"))?;
+    let ppid = ppid.trim();
+    let children = fs::read_to_string(format!("/proc/{ppid}/task/{ppid}/children"))?;
+    children.trim().parse().context("the pod's PID 1")
 }
 
 /// Types, owners, modes and contents of all that is below `dir/below`, on whatever file systems.

@@ -23,5 +23,6 @@ pub mod image;
 pub mod leftovers;
 pub mod probe;
 pub mod process;
+pub mod units;
 pub mod vm;
 pub mod wait;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::driver::{AppSpec, Pod};
 use tests::process::killed_at;
+use tests::units::{self, Units};
 
 use crate::apps::{app, mounts, sandbox, with_sandbox};
 
@@ -19,12 +20,14 @@ tests::cases!("apps_undone":
     a_hundred_times_leaves_nothing,
 );
 
-/// All that may be changed by adding an app: files with mode and content, mounts inside and outside, cgroups.
+/// All that may be changed by adding an app: files with mode and content, mounts inside and outside, cgroups,
+/// units.
 #[derive(Debug, PartialEq, Eq)]
 struct Snapshot {
     files: BTreeMap<PathBuf, (u32, Vec<u8>)>,
     mounts: (Vec<String>, Vec<String>),
     cgroups: Vec<PathBuf>,
+    units: Units,
 }
 
 impl Snapshot {
@@ -65,6 +68,7 @@ impl Snapshot {
             files,
             mounts: mounts(pod)?,
             cgroups,
+            units: units::of_pod(pod.pid1()?)?,
         })
     }
 
@@ -78,7 +82,7 @@ impl Snapshot {
         ensure!(changed.is_empty(), "changed: {changed:?}");
         assert_eq!(self.mounts, now.mounts, "mounts outside and inside");
         assert_eq!(self.cgroups, now.cgroups, "cgroups");
-        Ok(())
+        units::expect(pod.pid1()?, &self.units)
     }
 }
 

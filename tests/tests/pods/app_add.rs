@@ -145,7 +145,7 @@ fn add_must_fail(pod: &Sandbox<'_>, obstacle: &Obstacle, reason: &str) -> Result
         let finished = pod.add(&app)?;
         let context = format!("{finished}");
         finished.expect_refusal(&["add app new to pod", reason])?;
-        before.same(&Footprint::of(&pod.dir())?).context(context)
+        before.expect_in(&pod.dir()).context(context)
     })
 }
 
@@ -160,7 +160,7 @@ fn every_step(pod: &Sandbox<'_>) -> Result<()> {
     pod.run(&App::probe("new", ["do", "print", "hello"]))?;
     pod.ended("new")?;
     pod.app("rm", "new", &[])?.expect(0)?;
-    before.same(&Footprint::of(&pod.dir())?)
+    before.expect_in(&pod.dir())
 }
 
 fn a_failure_at_any_step_undoes_all() -> Result<()> {
@@ -222,7 +222,7 @@ fn a_damaged_image_is_no_app() -> Result<()> {
         let before = Footprint::of(&pod.dir())?;
         let finished = fixture.stage0(&words)?;
         finished.expect_refusal(&["add app new to pod", "render"])?;
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         fs::write(blob, whole)?;
         fixture.text(&words)?;
         pod.stop()?.expect(0)?;
@@ -257,7 +257,7 @@ fn refusals_say_why() -> Result<()> {
         fixture
             .stage0(["app", "add", uuid, "image-of-no-one"])?
             .expect_refusal(&["image-of-no-one"])?;
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         let uuid = uuid.to_owned();
         pod.stop()?.expect(0)?;
         let words = ["app", "start", &uuid, "--app=a"];

@@ -38,9 +38,7 @@ fn kill_each_addition(fixture: &Fixture, options: &[&str]) -> Result<()> {
         pod.app("rm", "a", &["--force"])?
             .expect(0)
             .with_context(context)?;
-        before
-            .same(&Footprint::of(&pod.dir())?)
-            .with_context(context)?;
+        before.expect_in(&pod.dir()).with_context(context)?;
         point += 1;
     }
     // The last one was not killed.
@@ -77,13 +75,11 @@ fn removing() -> Result<()> {
                     .expect_refusal(&["there is no such app"])
                     .with_context(context)?;
             }
-            before
-                .same(&Footprint::of(&pod.dir())?)
-                .with_context(context)?;
+            before.expect_in(&pod.dir()).with_context(context)?;
             point += 1;
         }
         ensure!(point > 10, "only {point} changes are known of a removal");
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         pod.stop()?;
         Ok(())
     })

@@ -106,7 +106,7 @@ fn from_addition_to_removal() -> Result<()> {
         pod.app("rm", "web", &[])?.expect(0)?;
         let states = states(&pod, fixture)?;
         ensure!(states == [("first".into(), "created".into())], "{states:?}");
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         // By force, and the same name with another program.
         pod.run(&server("web"))?;
         pod.app("rm", "web", &["--force"])?.expect(0)?;
@@ -116,7 +116,7 @@ fn from_addition_to_removal() -> Result<()> {
         ))?;
         pod.ended("web")?;
         pod.app("rm", "web", &[])?.expect(0)?;
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         let finished = pod.stop()?.expect(0)?;
         ensure!(
             finished.console("web").contains(&"another one"),
@@ -257,7 +257,7 @@ fn thirty_times_the_same() -> Result<()> {
             pod.app("start", "again", &[])?.expect(0)?;
             pod.app("rm", "again", &["--force"])?.expect(0)?;
         }
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         pod.stop()?.expect(0)?;
         Ok(())
     })
@@ -278,7 +278,7 @@ fn removal_finds_who_has_left_the_cgroup() -> Result<()> {
         ensure!(!has_ended(&child)?, "it is still in a cgroup of the app");
         pod.app("rm", "a", &[])?.expect(0)?;
         ensure!(has_ended(&child)?, "it lives on");
-        before.same(&Footprint::of(&pod.dir())?)?;
+        before.expect_in(&pod.dir())?;
         pod.stop()?.expect(0)?;
         Ok(())
     })
