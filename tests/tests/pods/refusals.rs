@@ -1,12 +1,9 @@
 //! What is not there yet, and what was never right, fails with 254 and a clear line, and leaves nothing.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 use tests::fixture::{App, Fixture, probe_image, with};
 
 tests::cases!("refusals":
-    later_options_of_apps,
-    later_options_of_pods,
     networks_that_are_not_there,
     usage_errors,
     bad_values,
@@ -33,29 +30,6 @@ fn nothing_left(fixture: &Fixture) -> Result<()> {
         .any(|line| line.starts_with("process") || line.starts_with("cgroup"));
     ensure!(!alive, "left behind: {found:?}");
     Ok(())
-}
-
-fn later_options_of_apps() -> Result<()> {
-    with(|fixture| {
-        for option in ["--stdin=stream", "--stdout=tty", "--stderr=stream"] {
-            let name = option.split('=').next().unwrap_or_default();
-            let finished = fixture
-                .pod([App::probe("a", ["exit", "0"]).option(option)])
-                .run()?;
-            finished.expect_refusal(&[name, "yet"])?;
-        }
-        nothing_left(fixture)
-    })
-}
-
-fn later_options_of_pods() -> Result<()> {
-    with(|fixture| {
-        let ports = json!([{ "name": "web", "port": 80, "protocol": "tcp" }]);
-        let app = App::probe("a", ["exit", "0"]).change(|image| image.app("ports", ports));
-        let finished = fixture.pod([app]).option("--port=web:80").run()?;
-        finished.expect_refusal(&["--port", "yet"])?;
-        nothing_left(fixture)
-    })
 }
 
 /// Nothing is made, so the real host does.
