@@ -16,6 +16,9 @@ use rustix::io::Errno;
 /// How many dangling symlinks are followed on the way to a path that is to be made (as `MAXSYMLINKS`).
 const MAX_LINKS: u32 = 40;
 
+/// How often a path is resolved again that others' mounts have disturbed.
+const MAX_TRIES: u32 = 1000;
+
 /// The root of an untrusted tree.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
@@ -30,13 +33,17 @@ impl Root {
     /// Opens `path` inside the tree.
     pub fn open_at(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        fs::openat2(
-            &self.0,
-            path,
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )
+        let flags = flags | OFlags::CLOEXEC;
+        let open = || fs::openat2(&self.0, path, flags, Mode::empty(), resolve);
+        // openat2(2), EAGAIN: something was mounted or renamed anywhere on the machine while a `..` was followed.
+        let mut opened = open();
+        for _ in 0..MAX_TRIES {
+            match opened {
+                Err(Errno::AGAIN) => opened = open(),
+                _ => break,
+            }
+        }
+        opened
     }
 
     /// What `path` is, symlinks followed; `None` when there is nothing.
@@ -181,6 +188,26 @@ mod tests {
             );
         }
         assert_eq!(root.read(Path::new("/etc/shadow")).unwrap(), None);
+    }
+
+    #[test]
+    fn renames_elsewhere_do_not_disturb() {
+        let (dir, root) = tree();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        std::fs::write(&one, "").unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+            });
+            let failed = (0..5000).find_map(|_| root.stat(Path::new("d/../d")).err());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 
     #[test]
