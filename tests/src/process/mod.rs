@@ -136,12 +136,22 @@ impl Running {
 
     /// Waits until stdout contains a text.
     pub fn wait_output(&self, text: &str) -> Result<()> {
-        self.stdout
+        self.wait_text(&self.stdout, text)
+    }
+
+    /// Waits until stderr contains a text.
+    pub fn wait_errors(&self, text: &str) -> Result<()> {
+        self.wait_text(&self.stderr, text)
+    }
+
+    fn wait_text(&self, stream: &Stream, text: &str) -> Result<()> {
+        stream
             .wait(BOUND, |all, _| all.contains(text).then_some(()))
             .with_context(|| {
                 format!(
-                    "wait for {text:?} from {}; stderr: {}",
+                    "wait for {text:?} from {}\nstdout: {}\nstderr: {}",
                     self.command,
+                    self.stdout.text(),
                     self.stderr.text()
                 )
             })

@@ -81,19 +81,27 @@ fn input_reaches_the_app_and_ends() -> Result<()> {
 }
 
 fn both_outputs_are_told_apart() -> Result<()> {
-    let script = ">/out/up; read x; echo out; echo err >&2; exit 3";
+    let script = ">/out/up; for i in 1 2; do read x; echo out $x; echo err $x >&2; done; exit 3";
     with_pod(&shell("stream", &ALL, script)?, |fixture, uuid, pod| {
-        let errors = attach(fixture, uuid, &["--mode=stderr"])?;
+        // Each is seen to be attached, by an answer to what it sent, before the next one sends.
         let mut all = attach(fixture, uuid, &["--mode=auto"])?;
-        all.stdin().context("no stdin")?.write_all(b"x\n")?;
+        let mut input = all.stdin().context("no stdin")?;
+        input.write_all(b"one\n")?;
+        all.wait_output("out one")?;
+        all.wait_errors("err one")?;
+        let mut errors = attach(fixture, uuid, &["--mode=stdin,stderr"])?;
+        errors.stdin().context("no stdin")?.write_all(b"two\n")?;
         let all = all.finish()?.expect(0)?;
         assert_eq!(
             (all.stdout.as_str(), all.stderr.as_str()),
-            ("out\n", "err\n")
+            ("out one\nout two\n", "err one\nerr two\n")
         );
+        // Who attaches later gets what comes later.
         let errors = errors.finish()?.expect(0)?;
-        // Who attaches later gets what comes later, and may be too late for this.
-        ensure!(errors.stdout.is_empty() && ["", "err\n"].contains(&errors.stderr.as_str()));
+        assert_eq!(
+            (errors.stdout.as_str(), errors.stderr.as_str()),
+            ("", "err two\n")
+        );
         pod.finish()?.expect(3)?;
         Ok(())
     })
