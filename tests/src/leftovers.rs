@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::process::BOUND;
 use crate::wait;
 
 /// Names that tell whose a thing is: UUIDs with and without dashes, directories.
@@ -86,7 +87,7 @@ impl Marks {
             // Only the unified hierarchy has the file; it reaches those that were forked meanwhile.
             let _ = fs::write(cgroup.join("cgroup.kill"), "1");
         }
-        let end = Some(Instant::now() + Duration::from_secs(10));
+        let end = Some(Instant::now() + BOUND);
         for pidfd in &pidfds {
             let _ = wait::readable(pidfd.as_fd(), end);
         }

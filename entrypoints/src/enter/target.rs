@@ -50,9 +50,11 @@ pub(super) struct Running {
 pub(super) fn find(pod: &Pod, app: &App) -> Result<Target> {
     let deadline = Instant::now() + START_TIME;
     loop {
+        // Before the look: an app that starts in between is one that runs.
+        let ready = is_ready(pod);
         match look(pod, app)? {
             Found::Main(running) => return Ok(Target::Running(running)),
-            Found::Nothing if is_ready(pod) => return Ok(Target::Stopped),
+            Found::Nothing if ready => return Ok(Target::Stopped),
             Found::Nothing | Found::Starting => {}
         }
         if supervisor::wait(&pod.init, Some(LOOK_AGAIN))? {

@@ -3,17 +3,15 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 
+use crate::process::BOUND;
 use crate::wait;
-
-/// How long systemd may take to read a message.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// Sends a message, and waits until systemd has read it (sd_notify_barrier(3)): it looks up whose process the sender is
 /// only then, and a sender that has ended is nobody's.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::resource::{UsageWho, getrusage};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::time::{ClockId, clock_gettime};
 
 /// One way to press.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub enum Press {
     LeaveChroot(PathBuf),
     /// `allocate MEGABYTES`: have as much memory for a moment.
     Allocate(usize),
-    /// `spin MILLISECONDS`: compute for as long as the clock says; prints `spun N`, the processor's milliseconds.
+    /// `spin MILLISECONDS`: compute for as long as the clock says.
     Spin(u64),
+    /// `burn MILLISECONDS`: compute for as long as the processor counts; prints `burnt in N`, the clock's milliseconds.
+    Burn(u64),
     /// `threads N`: try to have as many at a time; prints `threads: N`, how many there were.
     Threads(usize),
 }
@@ -36,6 +38,7 @@ impl Press {
             ["leave-chroot", jail] => Self::LeaveChroot(jail.into()),
             ["allocate", megabytes] => Self::Allocate(megabytes.parse().context("megabytes")?),
             ["spin", time] => Self::Spin(time.parse().context("milliseconds")?),
+            ["burn", time] => Self::Burn(time.parse().context("milliseconds")?),
             ["threads", count] => Self::Threads(count.parse().context("number of threads")?),
             _ => return Ok(None),
         }))
@@ -76,11 +79,14 @@ impl Press {
                 while Instant::now() < end {
                     std::hint::spin_loop();
                 }
-                let used = getrusage(UsageWho::RUSAGE_SELF)?;
-                let (user, system) = (used.user_time(), used.system_time());
-                let milliseconds = (user.tv_sec() + system.tv_sec()) * 1_000
-                    + (user.tv_usec() + system.tv_usec()) / 1_000;
-                format!("spun {milliseconds}")
+                "spun".into()
+            }
+            Self::Burn(time) => {
+                let (begin, before) = (Instant::now(), used()?);
+                while used()? - before < Duration::from_millis(*time) {
+                    std::hint::spin_loop();
+                }
+                format!("burnt in {}", begin.elapsed().as_millis())
             }
             Self::Threads(count) => {
                 let (end, ends) = std::sync::mpsc::channel::<()>();
@@ -98,4 +104,10 @@ impl Press {
             }
         })
     }
+}
+
+/// The processor's time that this process has used.
+fn used() -> Result<Duration> {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(Duration::try_from(used)?)
 }

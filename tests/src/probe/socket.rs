@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -14,10 +14,10 @@ use nix::sys::socket::{
 };
 use nix::unistd::close;
 
+use crate::process::BOUND;
+
 /// The first descriptor that is passed.
 const FIRST: RawFd = 3;
-/// How long anybody may take to close a port.
-const BOUND: Duration = Duration::from_secs(60);
 
 /// What the probe does with sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -172,7 +172,7 @@ impl Running {
         let status = self.child.wait().context("wait")?;
         for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             stream
-                .wait(Duration::from_secs(10), |_, ended| ended.then_some(()))
+                .wait(BOUND, |_, ended| ended.then_some(()))
                 .with_context(|| format!("something keeps {name} of {} open", self.command))?;
         }
         Ok(Finished {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tests::fixture::{Fixture, probe_image, with};
 use tests::image::{Entry, Packing, dir, file, hardlink, symlink};
 
@@ -14,13 +14,13 @@ tests::cases!("archives":
     layer_writes_nothing_outside,
 );
 
-/// Entries that try to make a file `victim/KIND` outside.
+/// Entries that try to make a file `KIND` outside, or to change the one that is there.
 fn escapes(outside: &str) -> Vec<(&'static str, Vec<Entry>)> {
     vec![
         (
             "dots",
             vec![file(
-                "../../../../../../../../../../../../tmp/stage1-test-dots",
+                &format!("{}{outside}/dots", &UP[1..]),
                 0o644,
                 "escaped",
             )],
@@ -70,47 +70,34 @@ fn escapes(outside: &str) -> Vec<(&'static str, Vec<Entry>)> {
 
 /// Imports each (refused or not) and looks at the directory they aim at.
 fn import_all(
-    name: &str,
     fixture: &Fixture,
     write: impl Fn(&tests::image::Image, &std::path::Path) -> Result<()>,
 ) -> Result<()> {
-    let outside =
-        std::path::PathBuf::from("/tmp").join(format!("st1-{}-{name}", std::process::id()));
-    fs::create_dir_all(&outside)?;
+    // A short path: a tar entry's name has its bounds.
+    let outside = tempfile::Builder::new().prefix("st1-").tempdir()?;
+    let outside = outside.path();
     fs::write(outside.join("victim"), "untouched")?;
-    let mut result = Ok(());
     for (kind, entries) in escapes(&outside.display().to_string()) {
         let path = fixture.path(&format!("{kind}.image"));
         write(&probe_image(kind).with(entries), &path)?;
         fixture.stage0(["image".as_ref(), "import".as_ref(), path.as_os_str()])?;
-        let names: Vec<_> = fs::read_dir(&outside)?
+        let names: Vec<_> = fs::read_dir(outside)?
             .flatten()
             .map(|entry| entry.file_name())
             .collect();
         let victim = fs::read_to_string(outside.join("victim"))?;
-        if names != ["victim"]
-            || victim != "untouched"
-            || std::path::Path::new("/tmp/stage1-test-dots").exists()
-        {
-            result = Err(anyhow::anyhow!(
-                "{kind}: wrote outside: {names:?}, victim {victim:?}"
-            ));
-            break;
-        }
+        ensure!(
+            names == ["victim"] && victim == "untouched",
+            "{kind}: wrote outside: {names:?}, victim {victim:?}"
+        );
     }
-    let _ = fs::remove_file("/tmp/stage1-test-dots");
-    fs::remove_dir_all(&outside)?;
-    result
+    Ok(())
 }
 
 fn archive_writes_nothing_outside() -> Result<()> {
-    with(|fixture| import_all("aci", fixture, |image, path| image.aci(path, Packing::Tar)))
+    with(|fixture| import_all(fixture, |image, path| image.aci(path, Packing::Tar)))
 }
 
 fn layer_writes_nothing_outside() -> Result<()> {
-    with(|fixture| {
-        import_all("docker", fixture, |image, path| {
-            image.docker_archive(path, "latest")
-        })
-    })
+    with(|fixture| import_all(fixture, |image, path| image.docker_archive(path, "latest")))
 }

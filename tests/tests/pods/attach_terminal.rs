@@ -1,13 +1,15 @@
 //! Attaching to the terminals of apps.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tests::fixture::{App, Fixture};
 use tests::process::{BOUND, Finished, Running, run};
@@ -124,15 +126,20 @@ fn is_seen_and_used_by_all() -> Result<()> {
     })
 }
 
-/// A tmux of the test's own.
-struct Tmux<'a>(&'a Path);
+/// A tmux of the test's own, and its server.
+struct Tmux<'a>(&'a Path, OwnedFd);
 
-impl Tmux<'_> {
-    fn call<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Result<Finished> {
-        let mut command = Command::new("tmux");
-        command.arg("-f").arg(self.0.with_extension("conf"));
-        command.arg("-S").arg(self.0).args(words);
-        run(command)
+impl<'a> Tmux<'a> {
+    /// Starts it with these words, the name of the configuration being that of the socket.
+    fn start(socket: &'a Path, words: &[OsString]) -> Result<Self> {
+        tmux(socket, words)?.expect(0)?;
+        let pid = tmux(socket, &["display-message", "-p", "#{pid}"])?.expect(0)?;
+        let pid = Pid::from_raw(pid.stdout.trim().parse()?).context("pid")?;
+        Ok(Self(socket, pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    fn call<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Finished> {
+        tmux(self.0, words)
     }
 
     /// Waits until a text is on the screen, of which nobody is told.
@@ -153,7 +160,15 @@ impl Drop for Tmux<'_> {
     fn drop(&mut self) {
         // In vain when its only program has ended, and it with that.
         let _ = self.call(&["kill-server"]);
+        let _ = tests::wait::readable(self.1.as_fd(), Some(Instant::now() + BOUND));
     }
+}
+
+fn tmux<S: AsRef<OsStr>>(socket: &Path, words: &[S]) -> Result<Finished> {
+    let mut command = Command::new("tmux");
+    command.arg("-f").arg(socket.with_extension("conf"));
+    command.arg("-S").arg(socket).args(words);
+    run(command)
 }
 
 fn works_in_a_terminal_multiplexer() -> Result<()> {
@@ -164,7 +179,7 @@ fn works_in_a_terminal_multiplexer() -> Result<()> {
             socket.with_extension("conf"),
             "set -g status off\nset -g default-size 71x31\n",
         )?;
-        let (tmux, status) = (Tmux(&socket), fixture.path("status"));
+        let status = fixture.path("status");
         let attach = fixture.command(["attach", uuid]);
         let mut words: Vec<_> = ["new-session", "-d", "-x", "71", "-y", "31", "sh", "-c"]
             .map(Into::into)
@@ -173,7 +188,7 @@ fn works_in_a_terminal_multiplexer() -> Result<()> {
         words.push(status.clone().into_os_string());
         words.push(attach.get_program().to_owned());
         words.extend(attach.get_args().map(ToOwned::to_owned));
-        tmux.call(&words)?.expect(0)?;
+        let tmux = Tmux::start(&socket, &words)?;
         tmux.shows("size 31 71")?;
         tmux.call(&["resize-window", "-x", "75", "-y", "35"])?
             .expect(0)?;

@@ -56,6 +56,13 @@ pub(crate) fn process_of_pod(uuid: &str, name: &str) -> Result<Pid> {
     pid.with_context(|| format!("no process {name} of the pod {uuid}"))
 }
 
+/// A UUID for the directory of a pod that a test makes itself. What is left of a pod is found, and killed, by its UUID: no
+/// two tests may have one in common, nor two runs of a test at the same time.
+pub(crate) fn new_uuid() -> Result<String> {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("make a UUID")?;
+    Ok(uuid.trim().to_owned())
+}
+
 /// Where the whole story of an app is written, in a pod that runs or has run without overlay.
 pub(crate) fn status_file(fixture: &Fixture, uuid: &str, app: &str) -> Result<PathBuf> {
     let dir = fixture.pod_dir(uuid)?.join("stage1/rootfs/rkt/status");

@@ -1,6 +1,6 @@
 //! Device nodes and API file systems.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::fixture::{App, with};
@@ -195,11 +195,12 @@ fn others_cannot_be_made_or_opened() -> Result<()> {
 }
 
 fn volumes_are_opened_as_they_are_mounted() -> Result<()> {
-    // A device that apps do not have, and that can be opened when nothing is in it.
-    let device = Path::new("/dev/loop0");
-    if !device.exists() {
-        bail!(Skip(format!("there is no {}", device.display())));
-    }
+    // A device that apps do not have, and that can be opened when nothing is in it. The kernel gives the first free one to
+    // who asks for any, so the last one stays free.
+    let device = (0..).map(|number| PathBuf::from(format!("/dev/loop{number}")));
+    let Some(device) = device.take_while(|device| device.exists()).last() else {
+        bail!(Skip("there is no loop device".into()));
+    };
     with(|fixture| {
         let looks = ["--read", "/loop", "--write", "/loop"];
         let with_device = |name: &str| {

@@ -66,6 +66,14 @@ fn forking_after(name: &str, before: &[&str], then: &[&str]) -> App {
     App::probe(name, words)
 }
 
+/// The same, when all apps have started: once one has a controller, systemd gives it to the others too, also to those that
+/// run already.
+fn forking_together(name: &str) -> App {
+    let up = format!("/out/{name}.up");
+    let steps = ["write", &up, "", "+", "wait-file", "/out/go", "+"];
+    forking_after(name, &steps, &["hang"])
+}
+
 /// Enters an app and has the probe report.
 pub(crate) fn enter(fixture: &Fixture, uuid: &str, app: &str) -> Result<Seen> {
     let option = format!("--app={app}");
@@ -136,6 +144,11 @@ fn compare(options: &[&str], apps: Vec<App>, names: &[&str]) -> Result<()> {
             pod = pod.option(*option);
         }
         let running = pod.start_apps()?;
+        for name in names {
+            let up = fixture.out(&format!("{name}.up"));
+            tests::wait::for_path(&up, Some(BOUND)).with_context(|| (*name).to_owned())?;
+        }
+        fs::write(fixture.out("go"), "")?;
         for name in names {
             wait_for_child(fixture, name)?;
         }
@@ -223,7 +236,6 @@ fn like_what_the_app_runs() -> Result<()> {
     };
     let no_new_privileges = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
     let kinds: [(&str, &dyn Fn(App) -> App); 9] = [
-        // First: once an app has a controller, systemd gives it to the others too, also to those that run already.
         ("memory", &|app| {
             app.option("--memory=256Mi")
                 .option("--cpu=500m")
@@ -253,7 +265,7 @@ fn like_what_the_app_runs() -> Result<()> {
     for (kind, change) in kinds {
         for user in ["root", "alice"] {
             let name = format!("{kind}-{user}");
-            let app = change(forking(&name, &["hang"]));
+            let app = change(forking_together(&name));
             apps.push(if user == "alice" { alice(app) } else { app });
             names.push(name);
         }
@@ -264,8 +276,8 @@ fn like_what_the_app_runs() -> Result<()> {
 
 fn like_what_an_app_without_protection_runs() -> Result<()> {
     let apps = vec![
-        forking("root", &["hang"]),
-        forking("alice", &["hang"]).option("--user=alice"),
+        forking_together("root"),
+        forking_together("alice").option("--user=alice"),
     ];
     compare(&["--insecure-options=all-run"], apps, &["root", "alice"])
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
+use tests::leftovers::Marks;
 use tests::process::BOUND;
 
 tests::cases!("health":
@@ -174,19 +175,29 @@ fn slow_checks_are_killed_with_what_they_started() -> Result<()> {
         wait_for(fixture, &uuid, "a", |s| {
             s["failedChecks"].as_u64() >= Some(4)
         })?;
-        let mut left = 0;
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let file = |name| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-            let cgroup = file("cgroup");
-            let of_checks = cgroup.contains(&uuid) && cgroup.contains("health-a.service");
-            left += usize::from(of_checks && file("comm").trim() == "probe");
-        }
+        let left = processes_of_checks(&uuid)?;
         // Those of one check at most, and not of all.
         ensure!(left <= 2, "{left} processes of checks are left");
         fixture.stage0(["stop", &uuid])?.expect(0)?;
         running.finish()?.expect(0)?;
         Ok(())
     })
+}
+
+/// How many probes there are in the cgroup of checks at one moment. None when no check runs just then: it comes and goes.
+fn processes_of_checks(uuid: &str) -> Result<usize> {
+    let found = Marks::new([uuid], &[]).found();
+    let cgroups = found.iter().filter_map(|line| line.strip_prefix("cgroup "));
+    let mut of_checks = cgroups.filter(|path| path.ends_with("/health-a.service"));
+    let Some(cgroup) = of_checks.next() else {
+        return Ok(0);
+    };
+    let pids = fs::read_to_string(Path::new(cgroup).join("cgroup.procs")).unwrap_or_default();
+    let is_probe = |pid: &&str| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == "probe")
+    };
+    Ok(pids.lines().filter(is_probe).count())
 }
 
 fn wrong_requests() -> Result<()> {

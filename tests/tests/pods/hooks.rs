@@ -100,8 +100,10 @@ fn a_failing_post_stop_changes_no_status() -> Result<()> {
 
 fn post_stop_runs_before_the_pod_ends() -> Result<()> {
     with(|fixture| {
-        let bad = App::probe("b", ["exit", "5"]);
-        let app = handlers(App::probe("a", ["hang"]), None, Some(note("after")));
+        // One that has not begun to start has nothing to run after.
+        let bad = App::probe("b", ["do", "wait-file", "/out/up", "+", "exit", "5"]);
+        let app = App::probe("a", ["do", "write", "/out/up", "", "+", "hang"]);
+        let app = handlers(app, None, Some(note("after")));
         fixture.pod([app, bad]).run()?.expect(5)?;
         assert_eq!(order(fixture), "after");
         Ok(())

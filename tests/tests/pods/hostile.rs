@@ -9,7 +9,7 @@ use tests::fixture::{App, Fixture, with};
 use tests::image::{Entry, dir, symlink};
 use tests::process::BOUND;
 
-use crate::common::status;
+use crate::common::{new_uuid, status};
 
 tests::cases!("hostile":
     symlinks_at_the_api_file_systems,
@@ -268,8 +268,8 @@ fn records_of_processes() -> Result<()> {
 
 /// Looks at a pod with such a record, while somebody holds its lock and when nobody does.
 fn spoilt_record(fixture: &Fixture, theirs: &Path, record: &str, kind: &str) -> Result<()> {
-    const UUID: &str = "5b0c63d5-6f0e-4a4e-9a4f-6f6d0f6f3b1c";
-    let path = fixture.data().join("pods/run").join(UUID);
+    let uuid = new_uuid()?;
+    let path = fixture.data().join("pods/run").join(&uuid);
     fs::create_dir(&path)?;
     let file = path.join(record);
     match kind {
@@ -279,12 +279,12 @@ fn spoilt_record(fixture: &Fixture, theirs: &Path, record: &str, kind: &str) -> 
     }
     let lock = fs::File::open(&path)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    let seen = status(fixture, UUID)?;
+    let seen = status(fixture, &uuid)?;
     assert_eq!(seen["state"], "running");
     ensure!(!seen.contains_key("pid"), "{seen:?}");
     // Another thread's child may have a copy of the descriptor for a moment.
     flock(&lock, FlockOperation::Unlock)?;
-    assert_eq!(status(fixture, UUID)?["state"], "exited");
+    assert_eq!(status(fixture, &uuid)?["state"], "exited");
     fs::remove_dir_all(&path)?;
     Ok(())
 }

@@ -116,16 +116,18 @@ fn a_reader_that_goes_away() -> Result<()> {
             .start_prepared(&[])?;
         let logs = fixture.command(["logs", "-f", &uuid]);
         let mut shell = std::process::Command::new("sh");
-        let script = "{ \"$@\"; echo \"ended $?\" >&2; } | head -n1";
-        shell.args(["-c", script, "sh"]);
+        // Nobody has the pipe open any more when it says so.
+        let reader = "(head -n1; exec <&-; echo gone >&2)";
+        let script = format!("{{ \"$@\"; echo \"ended $?\" >&2; }} | {reader}");
+        shell.args(["-c", &script, "sh"]);
         shell.arg(logs.get_program()).args(logs.get_args());
         let piped = Running::start(shell, std::process::Stdio::null())?;
-        piped.wait_output("first")?;
+        piped.wait_errors("gone\n")?;
         fs::write(fixture.out("go"), "")?;
         let said = piped.finish()?.expect(0)?;
         assert_eq!(
             (said.stdout.as_str(), said.stderr.as_str()),
-            ("first\n", "ended 0\n")
+            ("first\n", "gone\nended 0\n")
         );
         fixture.stage0(["stop", &uuid])?.expect(0)?;
         pod.finish()?.expect(0)?;

@@ -112,7 +112,7 @@ fn who_does_not_stop_in_time_is_killed() -> Result<()> {
             App::probe(user, words.split(' '))
                 .option(format!("--user={user}"))
                 // The handler has the same time.
-                .option("--annotation=stage1/stop-timeout=6s")
+                .option("--annotation=stage1/stop-timeout=10s")
                 .handler("post-stop", ["append", &format!("/out/{user}-after"), "x"])
         };
         let users = ["root", "alice"];
@@ -124,7 +124,7 @@ fn who_does_not_stop_in_time_is_killed() -> Result<()> {
         let asked = Instant::now();
         fixture.stage0(["stop", &uuid])?.expect(0)?;
         running.finish()?.expect(137)?;
-        ensure!(asked.elapsed() >= Duration::from_secs(6), "too soon");
+        ensure!(asked.elapsed() >= Duration::from_secs(10), "too soon");
         for user in users {
             let after = fs::read_to_string(fixture.out(&format!("{user}-after")))?;
             assert_eq!(after, "x", "{user}");

@@ -178,10 +178,11 @@ fn printed(finished: &Finished, word: &str) -> Result<u64> {
 
 fn processor_time() -> Result<()> {
     with(|fixture| {
-        let app = App::probe("a", ["spin", "2000"]).option("--cpu=200m");
+        let app = App::probe("a", ["burn", "400"]).option("--cpu=200m");
         let finished = fixture.pod([app]).run()?.expect(0)?;
-        let used = printed(&finished, "spun ")?;
-        ensure!((100..700).contains(&used), "{used} ms of 400");
+        // Where others keep the processors busy it is more.
+        let time = printed(&finished, "burnt in ")?;
+        ensure!(time >= 1500, "{time} ms instead of 2000");
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 use tests::fixture::{App, Fixture, with};
 
-use crate::common::status;
+use crate::common::{new_uuid, status};
 
 tests::cases!("states":
     follow_from_place_and_lock,
@@ -16,8 +16,6 @@ tests::cases!("states":
 );
 
 /// Makes a pod directory as a stage0 leaves it that died early, and opens it.
-///
-/// No two tests have a UUID in common: what is left of a pod is found, and killed, by its UUID.
 fn pod_dir(fixture: &Fixture, place: &str, uuid: &str) -> Result<(PathBuf, File)> {
     let path = fixture.data().join("pods").join(place).join(uuid);
     fs::create_dir_all(&path)?;
@@ -26,8 +24,8 @@ fn pod_dir(fixture: &Fixture, place: &str, uuid: &str) -> Result<(PathBuf, File)
 }
 
 fn follow_from_place_and_lock() -> Result<()> {
-    const UUID: &str = "0d7ff2b6-8f0c-4e51-9f0c-6a1a2c3d4e5f";
     with(|fixture| {
+        let uuid = new_uuid()?;
         // The data directory comes to be.
         fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
         for (place, locked, state) in [
@@ -38,19 +36,19 @@ fn follow_from_place_and_lock() -> Result<()> {
             ("exited-garbage", false, "exited"),
             ("garbage", true, "deleting"),
         ] {
-            let (path, dir) = pod_dir(fixture, place, UUID)?;
+            let (path, dir) = pod_dir(fixture, place, &uuid)?;
             if locked {
                 flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
             }
             assert_eq!(
-                status(fixture, UUID)?["state"],
+                status(fixture, &uuid)?["state"],
                 state,
                 "{place}, locked: {locked}"
             );
             let list = fixture.text(["list"])?;
             let line = list
                 .lines()
-                .find(|line| line.contains(&UUID[..8]))
+                .find(|line| line.contains(&uuid[..8]))
                 .with_context(|| format!("not in {list}"))?;
             ensure!(line.contains(state), "{line}");
             fs::remove_dir(path)?;
@@ -60,11 +58,11 @@ fn follow_from_place_and_lock() -> Result<()> {
 }
 
 fn gc_takes_what_nobody_works_on() -> Result<()> {
-    const UUID: &str = "3c1b7e90-52a4-4d0e-8b7f-90d1f2a6c7b8";
     with(|fixture| {
+        let uuid = new_uuid()?;
         fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
         for place in ["embryo", "prepare", "exited-garbage", "garbage"] {
-            let (path, dir) = pod_dir(fixture, place, UUID)?;
+            let (path, dir) = pod_dir(fixture, place, &uuid)?;
             flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
             fixture.text(["gc", "--grace-period=0s"])?;
             ensure!(path.exists(), "{place}: taken while somebody works on it");
