@@ -2,10 +2,11 @@
 //! because the contract has a single `subcgroup` per pod.
 
 mod kill;
+mod mounted;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
@@ -76,40 +77,10 @@ impl Hierarchies {
         let other = Process::new_with_root(proc.join(process));
         let cgroups = other.and_then(|other| other.cgroups());
         let cgroups = cgroups.with_context(|| format!("read /proc/{process}/cgroup"))?;
-        let mounts = own.mountinfo().context("read /proc/self/mountinfo")?;
-        let mut hierarchies: Vec<Hierarchy> = Vec::new();
-        for mount in mounts {
-            let controllers = match mount.fs_type.as_str() {
-                "cgroup2" => Vec::new(),
-                "cgroup" => {
-                    let options = mount.super_options.keys();
-                    // The options of a v1 mount are its controllers, among a few others.
-                    let known =
-                        |option: &&String| cgroups.0.iter().any(|c| c.controllers.contains(option));
-                    let mut named: Vec<_> = options.filter(known).cloned().collect();
-                    named.sort();
-                    if let Some(Some(name)) = mount.super_options.get("name") {
-                        named.push(format!("name={name}"));
-                    }
-                    named
-                }
-                _ => continue,
-            };
-            let mut of_process = cgroups.0.iter().filter(|c| match controllers.first() {
-                None => c.hierarchy == 0,
-                Some(first) => c.controllers.contains(first),
-            });
-            let known = hierarchies.iter().any(|h| h.controllers == controllers);
-            if let (Some(cgroup), false) = (of_process.next(), known) {
-                hierarchies.push(Hierarchy {
-                    mount_point: mount.mount_point,
-                    mounted: mount.root.into(),
-                    controllers,
-                    own: PathBuf::from(&cgroup.pathname),
-                });
-            }
-        }
-        Ok(Hierarchies(hierarchies))
+        let context = || format!("read {}/self/mountinfo", proc.display());
+        let mounts = own.open_relative("mountinfo").with_context(context)?;
+        let hierarchies = mounted::hierarchies(BufReader::new(mounts), &cgroups.0);
+        Ok(Hierarchies(hierarchies.with_context(context)?))
     }
 
     /// The cgroup of this process in the hierarchy that systemd keeps its units in: the unified one, or

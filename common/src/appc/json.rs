@@ -1,8 +1,8 @@
 //! Reading and writing manifests as JSON, with errors that name the field.
 
-use serde::de::{DeserializeOwned, Deserializer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 use serde_path_to_error::{Path, Segment};
 
 use super::error::ManifestError;
@@ -15,10 +15,29 @@ pub(super) const PORT_RULE: &str = "must be a whole number from 1 to 65535";
 
 /// Reads a manifest; the caller validates it.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
-    // Through `Value`, so that the errors of the second step speak of fields, not of lines.
+    let mut json = Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut json);
+    if let (Ok(manifest), Ok(())) = (read, json.end()) {
+        return Ok(manifest);
+    }
     let value: Value = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
-    serde_path_to_error::deserialize(&value)
-        .map_err(|error| field_error(&value, error.path(), &error.inner().to_string()))
+    // Of a field that is there twice the last value counts, as `Value` has it.
+    let text = value.to_string();
+    serde_path_to_error::deserialize(&mut Deserializer::from_slice(text.as_bytes()))
+        .map_err(|error| field_error(&value, error.path(), &message(error.inner())))
+}
+
+/// What serde says, less the place in the text: people know their manifests by fields.
+fn message(error: &serde_json::Error) -> String {
+    if error.is_syntax() {
+        // Of JSON that is right: in the place of one of several words there is no word.
+        return "no word, expected a string".to_owned();
+    }
+    let message = error.to_string();
+    match message.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => message,
+    }
 }
 
 /// Writes a manifest for people to read.
@@ -32,7 +51,7 @@ pub(super) fn to_json<T: Serialize>(manifest: &T) -> Vec<u8> {
 /// For `deserialize_with`: `null` is the default value.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
-    D: Deserializer<'de>,
+    D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -103,4 +122,28 @@ fn at_path<'v>(root: &'v Value, path: &Path) -> Option<&'v Value> {
         Segment::Map { key } => value.get(key),
         Segment::Enum { .. } | Segment::Unknown => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn of_a_field_given_twice_the_last_value_counts() {
+        #[derive(Deserialize)]
+        struct Manifest {
+            name: String,
+            #[serde(flatten)]
+            others: BTreeMap<String, u32>,
+        }
+        let text = br#"{"name": "a", "x": 1, "name": "b", "x": 2}"#;
+        let manifest: Manifest = parse(text).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.others["x"]), ("b", 2));
+        assert!(matches!(
+            parse::<Manifest>(br#"{"name": "a"}}"#),
+            Err(ManifestError::Syntax(_))
+        ));
+    }
 }

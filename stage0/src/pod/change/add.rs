@@ -10,6 +10,7 @@ use common::env::Environment;
 use common::user_namespace;
 
 use super::cross::Failure;
+use super::manifest::Manifest;
 use super::{ADDING, Change, delete_file};
 use crate::pod::delete::delete_tree;
 use crate::pod::mounts::unmount_below;
@@ -35,17 +36,17 @@ impl Change<'_> {
         let name = app.name.clone();
         let context = || format!("add app {name} to pod {}", self.pod.uuid);
         ensure!(
-            self.manifest.app(name.as_str()).is_none(),
+            self.manifest().app(name.as_str()).is_none(),
             "{}: there is one of this name already: give another --name",
             context()
         );
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.manifest().clone();
         manifest.apps.push(app.clone());
         check(&manifest)?;
+        let manifest = Manifest::from(manifest);
         self.add_checked(store, &app, image, &manifest)
             .with_context(context)?;
-        self.text = manifest.to_json();
-        self.manifest = manifest;
+        self.pod.manifest = manifest;
         Ok(())
     }
 
@@ -54,7 +55,7 @@ impl Change<'_> {
         store: &Store,
         app: &RuntimeApp,
         image: &ImageManifest,
-        manifest: &PodManifest,
+        manifest: &Manifest,
     ) -> Result<()> {
         let name = app.name.as_str();
         let mut undo = Undo::default();
@@ -124,7 +125,7 @@ impl Change<'_> {
     fn tell<'u>(
         &'u self,
         app: &RuntimeApp,
-        manifest: &PodManifest,
+        manifest: &Manifest,
         undo: &mut Undo<'u>,
     ) -> Result<()> {
         let name = app.name.as_str();
@@ -145,8 +146,8 @@ impl Change<'_> {
         belong(&env)?;
         undo.push(move || delete_file(&env));
         let file = self.dir().manifest();
-        whole::write(&file, &manifest.to_json())?;
-        undo.push(move || whole::write(&file, &self.text));
+        whole::write(&file, &manifest.text)?;
+        undo.push(move || whole::write(&file, &self.pod.manifest.text));
         let created = root.app_created(name);
         touch(&created)?;
         undo.push(move || delete_file(&created));

@@ -9,6 +9,7 @@
 
 mod add;
 mod cross;
+mod manifest;
 mod remove;
 mod running;
 
@@ -40,9 +41,6 @@ pub struct Force(pub bool);
 pub struct Change<'p> {
     pod: RunningPod<'p>,
     lock: Lock,
-    /// The manifest, and the text that it was read from.
-    manifest: PodManifest,
-    text: Vec<u8>,
 }
 
 impl<'p> Change<'p> {
@@ -51,19 +49,17 @@ impl<'p> Change<'p> {
         let lock = Lock::of_file(&pod.dir.manifest_lock())?;
         // It may have ended while another change was waited for.
         let pod = pod.again()?;
-        let (manifest, text) = read_manifest(&pod.dir)?;
-        let mut change = Self {
-            pod,
-            lock,
-            manifest,
-            text,
-        };
+        let mut change = Self { pod, lock };
         change.complete()?;
         Ok(change)
     }
 
     fn dir(&self) -> &PodDir {
         &self.pod.dir
+    }
+
+    fn manifest(&self) -> &PodManifest {
+        &self.pod.manifest.content
     }
 
     /// Calls an entrypoint that keeps the lock, should this process be killed before it has ended.
@@ -79,7 +75,7 @@ impl<'p> Change<'p> {
         for app in self.known_apps()? {
             let info = self.dir().app_info(&app);
             let half = [ADDING, REMOVING].iter().any(|m| info.join(m).exists());
-            if half || self.manifest.app(&app).is_none() {
+            if half || self.manifest().app(&app).is_none() {
                 let uuid = self.pod.uuid.clone();
                 self.clear(&app).with_context(|| {
                     format!("clear app {app} of pod {uuid}, left half done by another command")
@@ -101,14 +97,6 @@ impl<'p> Change<'p> {
         apps.sort();
         Ok(apps)
     }
-}
-
-/// The manifest of a pod and its text.
-fn read_manifest(dir: &PodDir) -> Result<(PodManifest, Vec<u8>)> {
-    let file = dir.manifest();
-    let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
-    let manifest = PodManifest::parse(&text).with_context(|| format!("read {}", file.display()))?;
-    Ok((manifest, text))
 }
 
 /// Deletes a file if it is there.

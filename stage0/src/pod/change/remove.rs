@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use common::annotation::entrypoint;
 
+use super::manifest::Manifest;
 use super::running::stop_args;
 use super::{Change, Force, REMOVING, delete_file};
 use crate::pod::delete::delete_tree;
@@ -23,7 +24,7 @@ impl Change<'_> {
         let uuid = self.pod.uuid.clone();
         let context = || format!("remove app {app} of pod {uuid}");
         ensure!(
-            self.manifest.app(app).is_some(),
+            self.manifest().app(app).is_some(),
             "{}: there is no such app",
             context()
         );
@@ -57,7 +58,7 @@ impl Change<'_> {
     /// Clears an app that was half added or half removed.
     pub(super) fn clear(&mut self, app: &str) -> Result<()> {
         // Only what the manifest names was made known to the pod.
-        if self.manifest.app(app).is_some() {
+        if self.manifest().app(app).is_some() {
             self.cross(entrypoint::APP_STOP, &stop_args(app, Force(true)))?;
             self.cross(entrypoint::APP_RM, &[format!("--app={app}")])?;
         }
@@ -89,12 +90,12 @@ impl Change<'_> {
             let id = read_tree_id(&dir.app_tree_id(app))?;
             Layers::of(&dir, id.as_str(), Some(app)).delete()?;
         }
-        if self.manifest.app(app).is_some() {
-            let mut manifest = self.manifest.clone();
+        if self.manifest().app(app).is_some() {
+            let mut manifest = self.manifest().clone();
             manifest.apps.retain(|other| other.name.as_str() != app);
-            let text = manifest.to_json();
-            whole::write(&dir.manifest(), &text)?;
-            (self.manifest, self.text) = (manifest, text);
+            let manifest = Manifest::from(manifest);
+            whole::write(&dir.manifest(), &manifest.text)?;
+            self.pod.manifest = manifest;
         }
         // Last: by these the next command knows that something is left to do.
         delete_tree(&dir.app_info(app))

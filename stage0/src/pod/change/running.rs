@@ -9,7 +9,8 @@ use common::appc::{self, Uuid};
 use common::pod::{PodDir, SUPERVISOR_READY};
 
 use super::cross::Crossing;
-use super::{ADDING, Force, REMOVING, delete_file, read_manifest};
+use super::manifest::Manifest;
+use super::{ADDING, Force, REMOVING, delete_file};
 use crate::pod::entrypoint::Stage1;
 use crate::pod::prepare::touch;
 use crate::pod::{Place, Pods, State, process, wait};
@@ -27,6 +28,8 @@ pub struct RunningPod<'p> {
     /// Its directory.
     pub(super) dir: PodDir,
     pub(super) stage1: Stage1,
+    /// Its manifest, as it was when the pod was looked at.
+    pub(super) manifest: Manifest,
     /// Its PID 1.
     pub(super) pid: i32,
     pub(super) debug: bool,
@@ -36,12 +39,26 @@ impl<'p> RunningPod<'p> {
     /// The pod `uuid`, which must run and be mutable; waits until it is ready. `proc` is the proc file system, `debug` has
     /// entrypoints say more.
     pub fn find(pods: &'p Pods, uuid: &Uuid, proc: &'p Path, debug: bool) -> Result<Self> {
+        Self::look(pods, uuid, proc, debug, None)
+    }
+
+    /// [`RunningPod::find`], of which a manifest may be known.
+    fn look(
+        pods: &'p Pods,
+        uuid: &Uuid,
+        proc: &'p Path,
+        debug: bool,
+        known: Option<Manifest>,
+    ) -> Result<Self> {
         let context = || format!("change pod {uuid}");
         let seen = pods.see(uuid, proc)?;
         must_run(seen.state).with_context(context)?;
         let dir = pods.dir(Place::Run, uuid);
-        let (manifest, _) = read_manifest(&dir)?;
-        let mutable = appc::annotation(&manifest.annotations, annotation::MUTABLE);
+        let manifest = match known {
+            Some(known) => known.now(&dir)?.into_owned(),
+            None => Manifest::read(&dir)?,
+        };
+        let mutable = appc::annotation(&manifest.content.annotations, annotation::MUTABLE);
         ensure!(
             mutable == Some("true"),
             "change pod {uuid}: it is immutable (apps come and go in pods of app sandbox and run --mutable)"
@@ -64,6 +81,7 @@ impl<'p> RunningPod<'p> {
             .with_context(|| format!("change pod {uuid}: its PID 1 is not to be found"))?;
         Ok(Self {
             stage1: Stage1::of(&dir)?,
+            manifest,
             uuid: uuid.clone(),
             pods,
             proc,
@@ -75,7 +93,8 @@ impl<'p> RunningPod<'p> {
 
     /// The same pod, looked at again.
     pub(super) fn again(self) -> Result<Self> {
-        Self::find(self.pods, &self.uuid, self.proc, self.debug)
+        let known = Some(self.manifest);
+        Self::look(self.pods, &self.uuid, self.proc, self.debug, known)
     }
 
     /// The proc file system.
@@ -120,8 +139,8 @@ impl<'p> RunningPod<'p> {
 
     /// Fails unless the pod has the app and nobody is adding or removing it.
     fn must_have(&self, app: &str) -> Result<()> {
-        let (manifest, _) = read_manifest(&self.dir)?;
-        ensure!(manifest.app(app).is_some(), "there is no such app");
+        let manifest = self.manifest.now(&self.dir)?;
+        ensure!(manifest.content.app(app).is_some(), "there is no such app");
         let info = self.dir.app_info(app);
         ensure!(!info.join(ADDING).exists(), "it is being added");
         ensure!(!info.join(REMOVING).exists(), "it is being removed");
