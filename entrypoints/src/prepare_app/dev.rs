@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use common::root::Root;
 use common::spec::AppSpec;
-use rustix::fs::{self, FileType, Mode, OFlags, makedev};
+use rustix::fs::{self, FileType, Mode, makedev};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
+use rustix::mount::MountAttrFlags;
 
 use super::mounts::{attach, clone_tree, new_mount};
 
@@ -47,13 +47,21 @@ pub(super) fn mount(root: &Root, spec: &AppSpec) -> Result<()> {
     options.extend(context);
     let dev = new_mount("tmpfs", &options, flags)?;
     // Everything that does not need the place is made before the mount is attached.
+    let mut borrowed = Vec::new();
     for (name, major, minor) in NODES {
-        node(&dev, name, major, minor).with_context(|| format!("make /dev/{name}"))?;
+        if !node(&dev, name, major, minor).with_context(|| format!("make /dev/{name}"))? {
+            borrowed.push(name);
+        }
     }
     for (name, target) in LINKS {
         fs::symlinkat(target, &dev, name).with_context(|| format!("make the link /dev/{name}"))?;
     }
     attach(&dev, root, Path::new("/dev"))?;
+    // Only since Linux 6.15 can anything be mounted on a mount that is not attached yet.
+    for name in borrowed {
+        let path = Path::new("/dev").join(name);
+        attach(clone_tree(&path)?, root, &path)?;
+    }
 
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mut options = vec![("mode", "620"), ("gid", TTY_GROUP), ("ptmxmode", "666")];
@@ -74,8 +82,8 @@ pub(super) fn mount(root: &Root, spec: &AppSpec) -> Result<()> {
     Ok(())
 }
 
-/// Makes a device node. Where nodes cannot be made (in a user namespace) the pod's own is mounted in its place.
-fn node(dev: impl AsFd, name: &str, major: u32, minor: u32) -> Result<()> {
+/// Makes a device node. False where nodes cannot be made (in a user namespace): the pod's own is mounted in its place.
+fn node(dev: impl AsFd, name: &str, major: u32, minor: u32) -> Result<bool> {
     let mode = Mode::from_raw_mode(0o666);
     match fs::mknodat(
         &dev,
@@ -84,16 +92,12 @@ fn node(dev: impl AsFd, name: &str, major: u32, minor: u32) -> Result<()> {
         mode,
         makedev(major, minor),
     ) {
-        // The umask took bits away.
-        Ok(()) => Ok(fs::chmodat(&dev, name, mode, fs::AtFlags::empty())?),
-        Err(Errno::PERM) => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let target = fs::openat(&dev, name, flags, mode)?;
-            let source = clone_tree(&Path::new("/dev").join(name))?;
-            let flags =
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            Ok(move_mount(source, c"", target, c"", flags)?)
+        Ok(()) => {
+            // The umask took bits away.
+            fs::chmodat(&dev, name, mode, fs::AtFlags::empty())?;
+            Ok(true)
         }
+        Err(Errno::PERM) => Ok(false),
         Err(err) => Err(err.into()),
     }
 }
