@@ -92,6 +92,9 @@ impl Change<'_> {
         if self.manifest.app(app).is_some() {
             let mut manifest = self.manifest.clone();
             manifest.apps.retain(|other| other.name.as_str() != app);
+            manifest
+                .ports
+                .retain(|port| port.app.is_none() || !port.is_of(app));
             let text = manifest.to_json();
             whole::write(&dir.manifest(), &text)?;
             (self.manifest, self.text) = (manifest, text);
