@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::appc::Port;
+use crate::appc::{ExposedPort, Port};
 use crate::load::{Pod, PodApp};
 use crate::net::Network;
 use crate::passed::{self, Passed};
@@ -155,7 +155,7 @@ fn of_app(pod: &Pod, app: &PodApp, network: &Network) -> Result<Vec<Socket>> {
             ),
         };
         let field = format!("app.ports[{i}]");
-        for (address, first) in numbers(pod, port, network) {
+        for (address, first) in numbers(pod, app.name(), port, network) {
             let last = u32::from(first) + u32::from(port.count) - 1;
             ensure!(
                 u16::try_from(last).is_ok(),
@@ -179,11 +179,12 @@ fn of_app(pod: &Pod, app: &PodApp, network: &Network) -> Result<Vec<Socket>> {
 }
 
 /// Where a port of an app is listened on: on every port of the host that is mapped to it, else on its own number.
-fn numbers(pod: &Pod, port: &Port, network: &Network) -> Vec<(Option<IpAddr>, u16)> {
+fn numbers(pod: &Pod, app: &str, port: &Port, network: &Network) -> Vec<(Option<IpAddr>, u16)> {
     if network.has_plugins() {
         return vec![(None, port.port)];
     }
-    let exposed = pod.manifest.ports.iter().filter(|e| e.name == port.name);
+    let exposed = pod.manifest.ports.iter();
+    let exposed = exposed.filter(|e| e.name == port.name && e.is_of(app));
     let numbers: Vec<_> = exposed
         // The host's addresses are only in the host's network.
         .map(|e| (e.host_ip.filter(|_| *network == Network::Host), e.host_port))
@@ -206,7 +207,11 @@ pub(crate) fn warnings(pod: &Pod, network: &Network) -> Vec<String> {
         let mut ports = pod.apps.iter().flat_map(|app| &app.app.ports);
         ports.any(|port| port.socket_activated && port.name.as_str() == name)
     };
-    let exposed = pod.manifest.ports.iter();
+    // Those of the pod, and of the apps that it is about.
+    let of_apps = |exposed: &&ExposedPort| {
+        exposed.app.is_none() || pod.apps.iter().any(|app| exposed.is_of(app.name()))
+    };
+    let exposed = pod.manifest.ports.iter().filter(of_apps);
     exposed
         .filter(|exposed| !activated(exposed.name.as_str()))
         .map(|exposed| {

@@ -134,6 +134,11 @@ impl PodDir {
         self.0.join("net-state.json")
     }
 
+    /// Locked while a plugin of the pod's networks runs; stage1's own.
+    pub fn net_lock(&self) -> PathBuf {
+        self.0.join("net-lock")
+    }
+
     /// Symlink that names the flavor of stage1, for gc when the stage1 root is gone.
     pub fn flavor(&self) -> PathBuf {
         self.0.join("flavor")

@@ -220,6 +220,7 @@ fn exposed_port() -> impl Strategy<Value = ExposedPort> {
             name: port.name.clone(),
             host_port: port.port,
             host_ip,
+            app: None,
             pod_port: Some(port),
             extra,
         }

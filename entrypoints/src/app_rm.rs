@@ -12,7 +12,7 @@ use common::pod::names_in;
 
 use crate::crossing::{APP, Crossing, DEBUG};
 use crate::inside::turn_to_change;
-use crate::print_help;
+use crate::{network, print_help};
 
 const FLAGS: [Flag; 3] = [APP, DEBUG, switch("force", "stop the app when it runs")];
 const USAGE: &str = "app-rm [OPTIONS] --app=APP";
@@ -38,6 +38,7 @@ pub(crate) fn forget(crossing: &Crossing, force: bool) -> Result<()> {
     };
     crossing.manage(words)?;
     let _turn = turn_to_change(&crossing.dir.stage_root())?;
+    network::unforward(&crossing.dir, crossing.app.as_str())?;
     remove_unfinished_volumes(&crossing.dir.shared_volumes())?;
     // Names have no dot: what is before the first is the app.
     let own = format!("{}.", crossing.app);

@@ -44,10 +44,11 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
     let host = Path::new("/");
     free_host(host, &uuid)?;
-    let networks = network::undo(&PodDir::new("."))?;
+    let dir = PodDir::new(".");
+    let networks = network::undo(&dir)?;
     // What no pod uses harms none, nor what the host's services know: the pod itself is gone.
     let forgotten = forget_machine(host, &machine_name(uuid.as_str()));
-    for err in [networks.collect(), forgotten]
+    for err in [networks.collect(&dir), forgotten]
         .into_iter()
         .filter_map(Result::err)
     {

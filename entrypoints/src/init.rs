@@ -120,7 +120,8 @@ fn start<'a>(
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(dir, &plan.cgroup)?;
     let entered = enter_cgroup(facts, &plan.cgroup, options.private_users)?;
-    let networks = networks.map(|n| n.set_up(dir)).transpose()?;
+    let networks = networks.map(|n| n.set_up(dir, &plan.cgroup.path));
+    let networks = networks.transpose()?;
     if let Some(networks) = &networks {
         // What they have come to shows in files and environments; all that can fail has been planned before.
         let inputs = Inputs {

@@ -188,7 +188,11 @@ impl PodManifest {
             return port::check_range(&field.key("hostPort"), exposed.host_port, port.count);
         }
         let name = exposed.name.as_str();
-        let mut found = self.apps.iter().filter_map(|app| {
+        let own = self
+            .apps
+            .iter()
+            .filter(|app| exposed.is_of(app.name.as_str()));
+        let mut found = own.clone().filter_map(|app| {
             let port = app
                 .app
                 .as_ref()?
@@ -205,7 +209,7 @@ impl PodManifest {
         }
         let Some((_, port)) = first else {
             // An app without a section has the ports of its image, which is not known here.
-            if self.apps.iter().all(|app| app.app.is_some()) {
+            if own.clone().all(|app| app.app.is_some()) {
                 let rule = "must be the name of an app's port, or come with podPort";
                 return Err(field.key("name").refused(name, rule));
             }

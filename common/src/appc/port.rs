@@ -45,12 +45,22 @@ pub struct ExposedPort {
     #[serde(rename = "hostIP")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<IpAddr>,
+    /// The app whose port it is, where several have one of this name; this project's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AcName>,
     /// The port in the pod, in place of a port that an app declares under this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_port: Option<Port>,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl ExposedPort {
+    /// Whether it may lead to a port of this app.
+    pub fn is_of(&self, app: &str) -> bool {
+        self.app.as_ref().is_none_or(|own| own.as_str() == app)
+    }
 }
 
 fn one() -> u16 {

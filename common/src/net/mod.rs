@@ -22,7 +22,7 @@ pub use choice::{Chosen, choose};
 pub use config::{Config, Folder, Plugin, read_folder};
 pub use info::{NetInfo, read_infos};
 pub use list::{Network, Wanted};
-pub use ports::{Forward, conflict, forwards};
+pub use ports::{Forward, conflict, forwards, forwards_to};
 pub use reached::{Reached, resolv_conf};
 pub use result::{Address, Dns, Interface, Outcome, Route};
 pub use version::Version;

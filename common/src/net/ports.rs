@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::appc::Port;
+use crate::appc::{ExposedPort, Port};
 use crate::listen::Protocol;
 use crate::load::Pod;
 
@@ -33,9 +33,25 @@ pub struct Forward {
 /// # Errors
 /// A port that no app has, a range past the last port, or two uses of one port; the message names the field.
 pub fn forwards(pod: &Pod) -> Result<Vec<Forward>> {
+    forwards_where(pod, |_| true)
+}
+
+/// The ports that the pod manifest leads to an app that was added to the pod.
+///
+/// # Errors
+/// As [`forwards`].
+pub fn forwards_to(pod: &Pod, app: &str) -> Result<Vec<Forward>> {
+    forwards_where(pod, |exposed| exposed.app.is_some() && exposed.is_of(app))
+}
+
+fn forwards_where(pod: &Pod, wanted: impl Fn(&ExposedPort) -> bool) -> Result<Vec<Forward>> {
     let mut forwards: Vec<Forward> = Vec::new();
     for (i, exposed) in pod.manifest.ports.iter().enumerate() {
-        let mut declared = pod.apps.iter().flat_map(|app| &app.app.ports);
+        if !wanted(exposed) {
+            continue;
+        }
+        let apps = pod.apps.iter().filter(|app| exposed.is_of(app.name()));
+        let mut declared = apps.flat_map(|app| &app.app.ports);
         let port = exposed
             .pod_port
             .as_ref()

@@ -114,7 +114,10 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
     }
     let applied = apply(&plan.steps)?;
     let placed = place::place(crossing, &plan.volumes)?;
-    allow_devices(crossing, uuid, &pod)?;
+    let cgroup = supervisor::cgroup(dir, uuid)?;
+    allow_devices(crossing, cgroup.as_deref(), &pod)?;
+    let forwarded = network::forward(dir, &pod, app, cgroup.as_deref())?;
+    forwarded.keep();
     placed.keep();
     applied.keep();
     Ok(())
@@ -137,9 +140,8 @@ fn has_remains(crossing: &Crossing) -> Result<bool> {
 }
 
 /// Has the host let the pod use the devices of the app, where its systemd has a policy for the pod as a whole.
-fn allow_devices(crossing: &Crossing, uuid: &Uuid, pod: &Pod) -> Result<()> {
-    let cgroup = supervisor::cgroup(&crossing.dir, uuid)?;
-    let unit = cgroup.as_deref().and_then(Path::file_name);
+fn allow_devices(crossing: &Crossing, cgroup: Option<&Path>, pod: &Pod) -> Result<()> {
+    let unit = cgroup.and_then(Path::file_name);
     let scope = unit.and_then(|unit| unit.to_str()).filter(|unit| {
         // The pods in cgroups that init makes have no policy.
         unit.ends_with(".scope")

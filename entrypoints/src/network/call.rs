@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use common::env::DEFAULT_PATH;
+use common::pod::PodDir;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde_json::{Map, Value};
 
+use super::lock::Lock;
 use super::state::{Attachment, State};
 use crate::supervisor::wait;
 
@@ -53,6 +55,7 @@ impl Verb {
 
 /// Calls the plugins of one pod.
 pub(super) struct Caller<'a> {
+    dir: &'a PodDir,
     container: &'a str,
     namespace: &'a Path,
     folders: &'a [PathBuf],
@@ -60,8 +63,10 @@ pub(super) struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    pub(super) fn new(state: &'a State) -> Self {
+    /// Calls the plugins of the pod in `dir`.
+    pub(super) fn new(dir: &'a PodDir, state: &'a State) -> Self {
         Caller {
+            dir,
             container: &state.container,
             namespace: &state.namespace,
             folders: &state.folders,
@@ -95,7 +100,7 @@ impl<'a> Caller<'a> {
             .env("CNI_PATH", std::env::join_paths(self.folders)?);
         if verb.of_pod() {
             command
-                .env("CNI_CONTAINERID", self.container)
+                .env("CNI_CONTAINERID", attachment.container(self.container))
                 .env("CNI_NETNS", self.namespace)
                 .env("CNI_IFNAME", &attachment.interface);
             if !attachment.args.is_empty() {
@@ -132,8 +137,10 @@ impl<'a> Caller<'a> {
             .stderr(stderr.try_clone()?)
             // With the plugins that it calls itself it can be ended together.
             .process_group(0);
-        let mut child = command.spawn().context("execute")?;
+        let lock = Lock::take(self.dir, self.timeout)?;
+        let mut child = lock.sharing(|| command.spawn()).context("execute")?;
         let status = self.end(&mut child)?;
+        lock.release()?;
         Ok((written(stdout)?, written(stderr)?, status))
     }
 

@@ -4,9 +4,12 @@
 //! Each change of the host is written to the pod directory before it is made ([`state`]), so that a start that fails or is
 //! killed, and gc in the end, undo it with the configuration that it was made with.
 
+mod added;
 mod call;
 mod check;
+mod claims;
 mod held;
+mod lock;
 mod namespace;
 mod plan;
 mod register;
@@ -14,6 +17,7 @@ mod state;
 mod undo;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use common::apply::write_whole;
@@ -25,6 +29,7 @@ use call::{Caller, Verb};
 use plan::Prepared;
 use state::{Attachment, State};
 
+pub(crate) use added::{forward, unforward};
 pub(crate) use namespace::join;
 pub(crate) use plan::{Wishes, prepare};
 pub(crate) use state::reached;
@@ -48,11 +53,11 @@ impl Drop for Networks<'_> {
 }
 
 impl Prepared {
-    /// Makes the namespace and the networks of the pod in `dir`.
+    /// Makes the namespace and the networks of the pod in `dir`, which has the cgroup.
     ///
     /// # Errors
     /// What a plugin says; everything has been undone then.
-    pub(crate) fn set_up<'a>(self, dir: &'a PodDir) -> Result<Networks<'a>> {
+    pub(crate) fn set_up<'a>(self, dir: &'a PodDir, cgroup: &Path) -> Result<Networks<'a>> {
         // Of a start that was killed.
         undo(dir)?;
         let mut networks = Networks {
@@ -61,12 +66,17 @@ impl Prepared {
             ports: self.ports,
         };
         networks.state.write(dir)?;
+        let forwarding = self.attachments.iter().find(|a| a.forwards());
+        if let Some(forwarding) = forwarding {
+            let ports = (cgroup, self.forwards);
+            claims::claim(dir, &networks.state, forwarding, ports)?;
+        }
         namespace::make(&networks.state.namespace, self.users)?;
         let mut outcomes = Vec::new();
         for attachment in self.attachments {
             let _turn = register::enter(&attachment, &networks.state.container)?;
             networks.state.attachments.push(attachment);
-            outcomes.push(networks.attach_last()?);
+            outcomes.push(attach_last(&mut networks.state, dir)?);
         }
         networks.state.reached = Reached::of(&outcomes);
         networks.state.write(dir)?;
@@ -81,43 +91,12 @@ impl Networks<'_> {
         &self.state.reached
     }
 
-    /// Calls the plugins of the network that was added last, each with the answer of the one before.
-    fn attach_last(&mut self) -> Result<Outcome> {
-        let at = self.state.attachments.len() - 1;
-        let context = format!("network {}", self.state.attachments[at].name);
-        for number in 0..self.state.attachments[at].plugins.len() {
-            self.state.attachments[at].called = number + 1;
-            self.state.write(self.dir)?;
-            let caller = Caller::new(&self.state);
-            let attachment = &self.state.attachments[at];
-            let plugin = &attachment.plugins[number];
-            let config = attachment.config(plugin, attachment.before(plugin)?);
-            let add = || -> Result<(Value, Outcome)> {
-                let answer = caller.call(Verb::Add, attachment, &plugin.program, &config)?;
-                let answer: Value = serde_json::from_slice(&answer)
-                    .with_context(|| not_json(&plugin.program, &answer))?;
-                let outcome = Outcome::parse(answer.clone(), attachment.spoken(plugin))
-                    .with_context(|| format!("plugin {}", plugin.program))?;
-                Ok((answer, outcome))
-            };
-            let (answer, outcome) = add().with_context(|| context.clone())?;
-            let of_list = !plugin.added;
-            let attachment = &mut self.state.attachments[at];
-            attachment.outcome = Some(outcome);
-            if of_list {
-                attachment.answer = Some(answer);
-            }
-        }
-        let outcome = self.state.attachments[at].outcome.clone();
-        Ok(outcome.unwrap_or_default())
-    }
-
     /// Has the plugins look whether all is as they made it (CHECK), as far as they know how to.
     ///
     /// # Errors
     /// What a plugin says.
     pub(crate) fn check(&self) -> Result<()> {
-        let caller = Caller::new(&self.state);
+        let caller = Caller::new(self.dir, &self.state);
         for attachment in &self.state.attachments {
             if attachment.check && attachment.version >= Version::CHECK {
                 check::check(&caller, attachment)
@@ -146,6 +125,37 @@ impl Networks<'_> {
         let attachments = self.state.attachments.iter();
         attachments.map(Attachment::line).collect()
     }
+}
+
+/// Calls the plugins of the network that was added last, each with the answer of the one before.
+fn attach_last(state: &mut State, dir: &PodDir) -> Result<Outcome> {
+    let at = state.attachments.len() - 1;
+    let context = format!("network {}", state.attachments[at].name);
+    for number in 0..state.attachments[at].plugins.len() {
+        state.attachments[at].called = number + 1;
+        state.write(dir)?;
+        let caller = Caller::new(dir, state);
+        let attachment = &state.attachments[at];
+        let plugin = &attachment.plugins[number];
+        let config = attachment.config(plugin, attachment.before(plugin)?);
+        let add = || -> Result<(Value, Outcome)> {
+            let answer = caller.call(Verb::Add, attachment, &plugin.program, &config)?;
+            let answer: Value = serde_json::from_slice(&answer)
+                .with_context(|| not_json(&plugin.program, &answer))?;
+            let outcome = Outcome::parse(answer.clone(), attachment.spoken(plugin))
+                .with_context(|| format!("plugin {}", plugin.program))?;
+            Ok((answer, outcome))
+        };
+        let (answer, outcome) = add().with_context(|| context.clone())?;
+        let of_list = !plugin.added;
+        let attachment = &mut state.attachments[at];
+        attachment.outcome = Some(outcome);
+        if of_list {
+            attachment.answer = Some(answer);
+        }
+    }
+    let outcome = state.attachments[at].outcome.clone();
+    Ok(outcome.unwrap_or_default())
 }
 
 /// What a plugin has answered in place of JSON: its beginning.

@@ -16,12 +16,10 @@ use common::pod::{PodDir, machine_name};
 use serde_json::{Map, Value, json};
 
 use super::call::find;
+use super::claims::PORTMAP;
 use super::held::hold;
 use super::namespace;
-use super::state::{Attachment, State, Step};
-
-/// The capability of plugins that forward ports.
-const PORTS: &str = "portMappings";
+use super::state::{Attachment, PORTS, State, Step};
 
 /// The capability of plugins that limit traffic.
 const BANDWIDTH: &str = "bandwidth";
@@ -38,6 +36,7 @@ pub(crate) struct Wishes<'a> {
 pub(crate) struct Prepared {
     pub(super) state: State,
     pub(super) attachments: Vec<Attachment>,
+    pub(super) forwards: Vec<Forward>,
     pub(super) ports: Vec<OwnedFd>,
     /// Whether the pod has a user namespace.
     pub(super) users: bool,
@@ -91,6 +90,7 @@ pub(crate) fn prepare(host: &Path, wishes: &Wishes<'_>) -> Result<Option<Prepare
     Ok(Some(Prepared {
         state,
         attachments,
+        forwards,
         ports,
         users: options.private_users.is_some(),
     }))
@@ -104,6 +104,7 @@ fn attachment(number: usize, chosen: Chosen, pod_args: Option<&str>) -> Attachme
     ];
     Attachment {
         name: config.name,
+        app: None,
         version: config.version,
         source: config.source,
         interface: format!("eth{number}"),
@@ -146,31 +147,54 @@ fn forward(attachments: &mut [Attachment], forwards: &[Forward]) -> Result<()> {
     if forwards.is_empty() {
         return Ok(());
     }
-    let mappings: Value = forwards.iter().map(Forward::mapping).collect();
-    let able = attachments
-        .iter()
-        .position(|a| a.plugins.iter().any(|p| p.has_capability(PORTS)));
+    let able = attachments.iter().position(|a| a.has_capability(PORTS));
     let Some(attachment) = attachments.get_mut(able.unwrap_or(0)) else {
         return Ok(());
     };
     if able.is_none() {
-        add(
-            attachment,
-            json!({ "type": "portmap", "snat": true, "capabilities": { PORTS: true } }),
-        )?;
+        add(attachment, portmap())?;
     }
-    attachment.capabilities.insert(PORTS.to_owned(), mappings);
+    attachment
+        .capabilities
+        .insert(PORTS.to_owned(), mappings(forwards));
     Ok(())
+}
+
+fn portmap() -> Value {
+    json!({ "type": PORTMAP, "snat": true, "capabilities": { PORTS: true } })
+}
+
+fn mappings(forwards: &[Forward]) -> Value {
+    forwards.iter().map(Forward::mapping).collect()
+}
+
+/// How ports lead to an app that comes to a running pod: in the network that the pod's own ones are forwarded in, or would
+/// be, by a call of the plugin for this app alone.
+pub(super) fn of_app(state: &State, app: &str, forwards: &[Forward]) -> Result<Attachment> {
+    let mut networks = state.attachments.iter().filter(|a| a.app.is_none());
+    let able = networks.clone().find(|a| a.has_capability(PORTS));
+    let network = able.or(networks.next()).context("the pod has no network")?;
+    let configured = network.plugins.iter().find(|p| p.program == PORTMAP);
+    let mut attachment = Attachment {
+        app: Some(app.to_owned()),
+        check: false,
+        gc: false,
+        plugins: Vec::new(),
+        capabilities: Map::from_iter([(PORTS.to_owned(), mappings(forwards))]),
+        called: 0,
+        answer: None,
+        ..network.clone()
+    };
+    let config = configured.map(|step| Value::Object(step.config.clone()));
+    add(&mut attachment, config.unwrap_or_else(portmap))?;
+    programs(&attachment, &state.folders)?;
+    Ok(attachment)
 }
 
 /// Has every network limit the traffic of the pod: its own plugins if they can, else one more.
 fn limit(attachments: &mut [Attachment], bytes: u64) -> Result<()> {
     for attachment in attachments {
-        if !attachment
-            .plugins
-            .iter()
-            .any(|p| p.has_capability(BANDWIDTH))
-        {
+        if !attachment.has_capability(BANDWIDTH) {
             let capabilities = json!({ BANDWIDTH: true });
             add(
                 attachment,

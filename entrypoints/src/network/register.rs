@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use common::net::Version;
+use common::pod::PodDir;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
@@ -82,18 +83,19 @@ impl Undone {
     ///
     /// # Errors
     /// What the first plugin says that fails.
-    pub(crate) fn collect(&self) -> Result<()> {
+    pub(crate) fn collect(&self, dir: &PodDir) -> Result<()> {
         let Some(state) = &self.0 else {
             return Ok(());
         };
         for attachment in state.attachments.iter().filter(|a| is_kept(a)) {
-            collect(state, attachment).with_context(|| format!("network {}", attachment.name))?;
+            collect(dir, state, attachment)
+                .with_context(|| format!("network {}", attachment.name))?;
         }
         Ok(())
     }
 }
 
-fn collect(state: &State, attachment: &Attachment) -> Result<()> {
+fn collect(dir: &PodDir, state: &State, attachment: &Attachment) -> Result<()> {
     let folder = folder(&attachment.name);
     let Some(_turn) = lock(&folder, FlockOperation::NonBlockingLockExclusive)? else {
         return Ok(());
@@ -104,7 +106,7 @@ fn collect(state: &State, attachment: &Attachment) -> Result<()> {
             valid.push(json!({ "containerID": container, "ifname": interface }));
         }
     }
-    let caller = Caller::new(state);
+    let caller = Caller::new(dir, state);
     for step in &attachment.plugins {
         if !knows_gc(&caller, attachment, &step.program)? {
             continue;

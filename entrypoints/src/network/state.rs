@@ -11,6 +11,9 @@ use common::pod::PodDir;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The capability of plugins that forward ports.
+pub(super) const PORTS: &str = "portMappings";
+
 /// A pod's networks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +37,9 @@ pub(super) struct State {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Attachment {
     pub(super) name: String,
+    /// The app to which it leads ports of the host, where that has come to the running pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) app: Option<String>,
     pub(super) version: Version,
     /// The file of its configuration.
     pub(super) source: PathBuf,
@@ -86,6 +92,13 @@ impl State {
         }
     }
 
+    /// By what plugins know the pod, and the apps that have come to it with ports of the host.
+    pub(super) fn containers(&self) -> Vec<String> {
+        let apps = self.attachments.iter().filter(|a| a.app.is_some());
+        let apps = apps.map(|attachment| attachment.container(&self.container));
+        [self.container.clone()].into_iter().chain(apps).collect()
+    }
+
     /// For root alone: configurations may have secrets.
     pub(super) fn write(&self, dir: &PodDir) -> Result<()> {
         let path = dir.net_state();
@@ -102,6 +115,26 @@ pub(crate) fn reached(dir: &PodDir) -> Result<Reached> {
 }
 
 impl Attachment {
+    /// Whether one of its plugins takes a capability.
+    pub(super) fn has_capability(&self, name: &str) -> bool {
+        self.plugins
+            .iter()
+            .any(|plugin| plugin.has_capability(name))
+    }
+
+    /// Whether it leads ports of the host to the pod.
+    pub(super) fn forwards(&self) -> bool {
+        self.capabilities.contains_key(PORTS)
+    }
+
+    /// By what plugins know what is attached: the pod, or one of its apps.
+    pub(super) fn container(&self, pod: &str) -> String {
+        match &self.app {
+            Some(app) => format!("{pod}-{app}"),
+            None => pod.to_owned(),
+        }
+    }
+
     /// The version that a plugin is spoken to in.
     pub(super) fn spoken(&self, step: &Step) -> Version {
         if step.added {

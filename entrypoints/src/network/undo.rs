@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use common::pod::PodDir;
 
 use super::call::{Caller, Verb};
+use super::claims;
 use super::namespace;
 use super::register;
 use super::state::{Attachment, State};
@@ -21,10 +22,12 @@ pub(crate) fn undo(dir: &PodDir) -> Result<Undone> {
         return Ok(Undone(None));
     };
     let undone = state.clone();
+    let containers = state.containers();
+    let turn = claims::enter(&containers)?;
     let mut problems = Vec::new();
     let mut left = Vec::new();
     while let Some(attachment) = state.attachments.pop() {
-        match detach(&Caller::new(&state), &attachment) {
+        match detach(&Caller::new(dir, &state), &attachment) {
             Ok(()) => register::leave(&attachment, &state.container)?,
             Err(err) => {
                 problems.push(format!("network {}: {err:#}", attachment.name));
@@ -37,6 +40,10 @@ pub(crate) fn undo(dir: &PodDir) -> Result<Undone> {
         state.write(dir)?;
         bail!("undo networks: {}", problems.join("; "));
     }
+    containers
+        .iter()
+        .try_for_each(|container| claims::leave(container))?;
+    drop(turn);
     namespace::remove(&state.namespace)?;
     // The state last: it names what else there is.
     for path in [dir.net_info(), dir.net_state()] {
@@ -46,7 +53,10 @@ pub(crate) fn undo(dir: &PodDir) -> Result<Undone> {
 }
 
 /// Calls every plugin that was called, even when another one fails.
-fn detach(caller: &Caller<'_>, attachment: &Attachment) -> Result<()> {
+///
+/// # Errors
+/// What the first of them says that fails.
+pub(super) fn detach(caller: &Caller<'_>, attachment: &Attachment) -> Result<()> {
     let mut failed = Ok(());
     for step in attachment.plugins[..attachment.called].iter().rev() {
         let config = attachment.config(step, attachment.after(step)?);

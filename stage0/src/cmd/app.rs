@@ -2,15 +2,15 @@
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
-use common::appc::AcName;
+use common::appc::{AcName, ExposedPort};
 use serde_json::{Map, Value};
 
 use super::manifest::{check, runtime_app};
 use super::options::{self, SharedOptions};
 use super::output::{Format, print, print_json, print_table};
 use super::split::AppWords;
-use super::{Context, apps, run};
-use crate::pod::change::{Change, Force, RunningPod};
+use super::{Context, apps, run, values};
+use crate::pod::change::{Addition, Change, Force, RunningPod};
 use crate::pod::life::{AppLife, lives};
 use crate::store::Store;
 
@@ -42,6 +42,9 @@ pub(super) struct Add {
     uuid: String,
     #[command(flatten)]
     shared: SharedOptions,
+    /// Lead a port of the host to a port of the app: NAME:[HOSTIP:]HOSTPORT
+    #[arg(long, value_name = "NAME:PORT", value_parser = values::port)]
+    port: Vec<ExposedPort>,
 }
 
 /// Options of `app start`.
@@ -145,7 +148,16 @@ impl Add {
         let app = runtime_app(&self.shared, &request)?;
         let mut change = Change::begin(pod)?;
         let name = app.name.clone();
-        change.add(&store, app, &request.manifest, &check)?;
+        let of_app = |port| ExposedPort {
+            app: Some(name.clone()),
+            ..port
+        };
+        let addition = Addition {
+            app,
+            ports: self.port.into_iter().map(of_app).collect(),
+            image: &request.manifest,
+        };
+        change.add(&store, addition, &check)?;
         print(format!("{name}\n"))
     }
 }

@@ -52,6 +52,7 @@ mod passed;
 mod paths;
 mod policies;
 mod ports;
+mod ports_added;
 mod privileges;
 mod readiness;
 mod recorder;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         paths::cases(),
         policies::cases(),
         ports::cases(),
+        ports_added::cases(),
         privileges::cases(),
         readiness::cases(),
         refusals::cases(),

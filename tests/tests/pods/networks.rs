@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::fixture::{App, Fixture, Machine, with};
+use tests::fixture::{App, Fixture, Machine, probe_image, with};
 
 use crate::talk::{accept, address, ask, listening, networks, probe};
 
@@ -17,7 +17,7 @@ tests::cases!("networks":
     what_they_say_of_names_is_seen_by_all_apps,
     a_namespace_of_somebody_else_stays_as_it_is,
     bandwidth_is_limited,
-    many_pods_leave_nothing
+    a_hundred_pods_leave_nothing
     ; with users:
     what_they_say_of_names_is_seen_by_all_apps,
 );
@@ -240,23 +240,20 @@ fn bandwidth_is_limited() -> Result<()> {
     })
 }
 
-/// Several at a time.
-fn many_pods_leave_nothing() -> Result<()> {
+/// A hundred, ten at a time.
+fn a_hundred_pods_leave_nothing() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
-        for _ in 0..4 {
-            let pods = (0..5).map(|_| {
-                fixture
-                    .pod([App::probe("a", ["exit", "0"])])
-                    .option("--net=default")
-                    .start()
-            });
+        let image = fixture.import(&probe_image("a"))?;
+        for _ in 0..10 {
+            let pods =
+                (0..10).map(|_| fixture.start(["run", "--net=default", &image, "--", "exit", "0"]));
             let pods = pods.collect::<Result<Vec<_>>>()?;
             for running in pods {
                 running.finish()?.expect(0)?;
             }
             ensure!(
-                machine.leases("default")?.len() == 5,
+                machine.leases("default")?.len() == 10,
                 "a lease for each pod"
             );
             fixture.text(["gc", "--grace-period=0s"])?;

@@ -13,19 +13,20 @@ tests::cases!("ports":
     lead_to_apps_from_everywhere,
     of_datagrams,
     in_use_are_told_before_the_start,
+    of_a_pod_that_has_ended_are_free,
     that_no_app_has_are_refused,
     lead_to_sockets_that_are_activated,
 );
 
 /// An app with a port of that number.
-fn with_port(app: App, protocol: &str, number: u16, activated: bool) -> App {
+pub(crate) fn with_port(app: App, protocol: &str, number: u16, activated: bool) -> App {
     let port = json!({
         "name": "web", "protocol": protocol, "port": number, "socketActivated": activated,
     });
     app.change(|image| image.app("ports", json!([port])))
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
@@ -113,6 +114,24 @@ fn in_use_are_told_before_the_start() -> Result<()> {
         finished.expect_refusal(&["port web: tcp 10.9.0.1:8080 of the host cannot be had"])?;
         fixture.stage0(["stop", &uuid])?.expect(0)?;
         running.finish()?;
+        Ok(())
+    })
+}
+
+/// Before it is removed, too.
+fn of_a_pod_that_has_ended_are_free() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        for name in ["first", "second"] {
+            let server = probe(name, &format!("do serve tcp 0.0.0.0:80 /out/{name}"));
+            let pod = fixture.pod([with_port(server, "tcp", 80, false)]);
+            let pod = pod.option("--net=default").option("--port=web:8080");
+            let running = pod.start()?;
+            listening(&fixture.out(name), 1)?;
+            let heard = machine.within(|| ask(address("127.0.0.1:8080"), name))?;
+            assert_eq!(heard, format!("heard {name} from 172.16.28.1"));
+            running.finish()?.expect(0)?;
+        }
         Ok(())
     })
 }

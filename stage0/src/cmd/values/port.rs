@@ -31,6 +31,7 @@ pub(crate) fn port(text: &str) -> Result<ExposedPort> {
         name,
         host_port,
         host_ip,
+        app: None,
         pod_port: None,
         extra: serde_json::Map::new(),
     })

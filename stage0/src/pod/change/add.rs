@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use common::annotation::entrypoint;
-use common::appc::{ImageManifest, PodManifest, RuntimeApp};
+use common::appc::{ExposedPort, ImageManifest, PodManifest, RuntimeApp};
 use common::apply::belong;
 use common::env::Environment;
 use common::user_namespace;
@@ -24,15 +24,21 @@ use crate::whole;
 /// What is the matter with a manifest, if something is.
 type Check<'a> = &'a dyn Fn(&PodManifest) -> Result<()>;
 
+/// What comes to a pod.
+#[derive(Debug)]
+pub struct Addition<'a> {
+    /// The app.
+    pub app: RuntimeApp,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<ExposedPort>,
+    /// The manifest of its image.
+    pub image: &'a ImageManifest,
+}
+
 impl Change<'_> {
     /// Adds an app. `check` looks at the manifest that the pod would have with it.
-    pub fn add(
-        &mut self,
-        store: &Store,
-        app: RuntimeApp,
-        image: &ImageManifest,
-        check: Check<'_>,
-    ) -> Result<()> {
+    pub fn add(&mut self, store: &Store, addition: Addition<'_>, check: Check<'_>) -> Result<()> {
+        let Addition { app, ports, image } = addition;
         let name = app.name.clone();
         let context = || format!("add app {name} to pod {}", self.pod.uuid);
         ensure!(
@@ -42,6 +48,7 @@ impl Change<'_> {
         );
         let mut manifest = self.manifest().clone();
         manifest.apps.push(app.clone());
+        manifest.ports.extend(ports);
         check(&manifest)?;
         let manifest = Manifest::from(manifest);
         self.add_checked(store, &app, image, &manifest)

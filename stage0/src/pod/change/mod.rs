@@ -23,6 +23,7 @@ use common::pod::PodDir;
 use super::lock::Lock;
 use cross::Crossing;
 
+pub use add::Addition;
 pub use cross::crossing;
 pub use running::RunningPod;
 

@@ -93,6 +93,9 @@ impl Change<'_> {
         if self.manifest().app(app).is_some() {
             let mut manifest = self.manifest().clone();
             manifest.apps.retain(|other| other.name.as_str() != app);
+            manifest
+                .ports
+                .retain(|port| port.app.is_none() || !port.is_of(app));
             let manifest = Manifest::from(manifest);
             whole::write(&dir.manifest(), &manifest.text)?;
             self.pod.manifest = manifest;

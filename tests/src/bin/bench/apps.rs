@@ -141,7 +141,7 @@ pub(crate) fn measure(options: &Options, many: u32, plot: Option<&Path>) -> Resu
     let setting = Setting::make(options)?;
     let runtimes = Runtime::all(&setting, options.profile)?;
     let image = runtimes.iter().find_map(|runtime| match runtime {
-        Runtime::Stage0 { image } => Some(image.as_str()),
+        Runtime::Stage0 { image, .. } => Some(image.as_str()),
         _ => None,
     });
     let ours = OurPod::start(&setting, image.context("our image")?)?;

@@ -33,7 +33,7 @@ pub(crate) fn measure(options: &Options) -> Result<String> {
     let setting = Setting::make(options)?;
     let runtimes = Runtime::all(&setting, options.profile)?;
     let image = runtimes.iter().find_map(|runtime| match runtime {
-        Runtime::Stage0 { image } => Some(image),
+        Runtime::Stage0 { image, .. } => Some(image),
         _ => None,
     });
     let running = Running::start(&setting, image.context("our image is not there")?)?;

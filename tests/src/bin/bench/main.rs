@@ -6,6 +6,7 @@
 mod apps;
 mod curve;
 mod enter;
+mod net;
 mod profile;
 mod report;
 mod runtimes;
@@ -44,6 +45,8 @@ enum Command {
     Stop(Options),
     /// Measure how long a command in a running app takes.
     Enter(Options),
+    /// Measure what a network of the pod's own costs.
+    Net(Options),
     /// Measure how fast an app's output comes to who is attached.
     Streams(Options),
     /// Write much to standard output, after a line was read.
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
             plot,
         } => apps::measure(&options, many, plot.as_deref()).and_then(|text| print(&text)),
         Command::Enter(options) => enter::measure(&options).and_then(|text| print(&text)),
+        Command::Net(options) => net::measure(&options).and_then(|text| print(&text)),
         Command::Streams(options) => streams::measure(&options).and_then(|text| print(&text)),
         Command::Pour => streams::pour(),
         Command::Relay => streams::relay(),
@@ -121,7 +125,12 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<()> {
-    let report = take_turns(options)?;
+    let setting = Setting::make(options)?;
+    let runtimes = Runtime::all(&setting, options.profile)?;
+    let mut report = Report::new(options.rounds);
+    take_turns(&setting, &runtimes, options.rounds, |runtime, sample| {
+        report.add(runtime.name(), sample);
+    })?;
     let text = match options.format {
         Format::Text => report.text(),
         Format::Json => report.json()?,
@@ -149,22 +158,24 @@ fn stamp(now: u64, path: &Path) -> Result<()> {
 
 /// Takes turns: whatever else the machine does meanwhile hits all runtimes alike, and the first place in a round, with
 /// the colder caches, goes around.
-fn take_turns(options: &Options) -> Result<Report> {
-    let setting = Setting::make(options)?;
-    let runtimes = Runtime::all(&setting, options.profile)?;
-    let mut report = Report::new(options.rounds);
-    for runtime in &runtimes {
-        measure(runtime, &setting).with_context(|| format!("warm up {}", runtime.name()))?;
+fn take_turns(
+    setting: &Setting,
+    runtimes: &[Runtime],
+    rounds: u32,
+    mut add: impl FnMut(&Runtime, Sample),
+) -> Result<()> {
+    for runtime in runtimes {
+        measure(runtime, setting).with_context(|| format!("warm up {}", runtime.name()))?;
     }
-    for round in 0..options.rounds as usize {
+    for round in 0..rounds as usize {
         for turn in 0..runtimes.len() {
             let runtime = &runtimes[(round + turn) % runtimes.len()];
-            let sample = measure(runtime, &setting)
+            let sample = measure(runtime, setting)
                 .with_context(|| format!("round {round} of {}", runtime.name()))?;
-            report.add(runtime.name(), sample);
+            add(runtime, sample);
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 fn measure(runtime: &Runtime, setting: &Setting) -> Result<Sample> {

@@ -106,35 +106,55 @@ impl Drop for Setting {
 
 /// A runtime, ready to run the app again and again.
 pub(crate) enum Runtime {
-    /// Our pod of an image in our store, prepared beforehand.
-    Stage0 { image: String },
+    /// Our pod of an image in our store, prepared beforehand, in a network (`--net`).
+    Stage0 { image: String, net: Net },
     /// The same with all that a pod can ask for.
     Full { manifest: PathBuf },
     /// A bundle on the root file system.
     Crun,
     /// The root file system as it is.
-    Podman,
+    Podman(Net),
+}
+
+/// The network of a pod or container.
+#[derive(Clone, Copy)]
+pub(crate) enum Net {
+    /// Loopback alone.
+    None,
+    /// The default one of a runtime that makes one.
+    Default,
 }
 
 const CONTAINER: &str = "stage1-bench";
 
 impl Runtime {
     pub(crate) fn all(setting: &Setting, profile: Profile) -> Result<Vec<Self>> {
-        let image = output(
-            stage0(setting)
-                .args(["image", "import"])
-                .arg(&setting.archive),
-        )?;
+        let image = import(setting)?;
         write_bundle(setting, &["/bench", "stamp", "/out/stamp"], Value::Null)?;
-        let conf = setting.path("containers.conf");
-        fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))?;
+        configure_podman(setting)?;
         let full = match profile {
             Profile::Bare => None,
             Profile::Full => Some(write_manifest(setting, &image)?),
         };
         let full = full.map(|manifest| Self::Full { manifest });
-        let others = [Self::Stage0 { image }, Self::Crun, Self::Podman];
+        let net = Net::None;
+        let others = [Self::Stage0 { image, net }, Self::Crun, Self::Podman(net)];
         Ok(others.into_iter().chain(full).collect())
+    }
+
+    /// Our pods with and without a network of plugins, and podman's container with one.
+    pub(crate) fn with_networks(setting: &Setting) -> Result<[Self; 3]> {
+        let image = import(setting)?;
+        configure_podman(setting)?;
+        let ours = |net| Self::Stage0 {
+            image: image.clone(),
+            net,
+        };
+        Ok([
+            ours(Net::None),
+            ours(Net::Default),
+            Self::Podman(Net::Default),
+        ])
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -142,14 +162,14 @@ impl Runtime {
             Self::Stage0 { .. } => OURS,
             Self::Full { .. } => FULL,
             Self::Crun => "crun",
-            Self::Podman => "podman",
+            Self::Podman(_) => "podman",
         }
     }
 
     /// What may be done ahead of time. Gives what the run is called by.
     pub(crate) fn prepare(&self, setting: &Setting) -> Result<String> {
         match self {
-            Self::Stage0 { image } => output(
+            Self::Stage0 { image, .. } => output(
                 stage0(setting)
                     .arg("prepare")
                     .arg(format!(
@@ -163,18 +183,15 @@ impl Runtime {
                     .args(["prepare", "--pod-manifest"])
                     .arg(manifest),
             ),
-            Self::Crun | Self::Podman => Ok(CONTAINER.to_owned()),
+            Self::Crun | Self::Podman(_) => Ok(CONTAINER.to_owned()),
         }
     }
 
     /// What is timed.
     pub(crate) fn command(&self, setting: &Setting, called: &str) -> Command {
         match self {
-            Self::Stage0 { .. } | Self::Full { .. } => {
-                let mut command = stage0(setting);
-                command.args(["run-prepared", "--net=none", called]);
-                command
-            }
+            Self::Stage0 { net, .. } => run_prepared(setting, *net, called),
+            Self::Full { .. } => run_prepared(setting, Net::None, called),
             Self::Crun => {
                 let mut command = crun(setting);
                 command
@@ -183,10 +200,13 @@ impl Runtime {
                     .arg(called);
                 command
             }
-            Self::Podman => {
+            Self::Podman(net) => {
                 let mut command = podman(setting);
+                command.arg("run");
+                // Without the option it is podman's default.
+                command.args(matches!(net, Net::None).then_some("--network=none"));
                 command
-                    .args(["run", "--network=none", "--name", called, "--volume"])
+                    .args(["--name", called, "--volume"])
                     .arg(format!("{}:/out", setting.path("out").display()))
                     .arg("--rootfs")
                     .arg(&setting.rootfs)
@@ -204,9 +224,33 @@ impl Runtime {
             }
             // crun run takes its own container away.
             Self::Crun => Ok(()),
-            Self::Podman => output(podman(setting).args(["rm", "--force", called])).map(drop),
+            Self::Podman(_) => output(podman(setting).args(["rm", "--force", called])).map(drop),
         }
     }
+}
+
+fn run_prepared(setting: &Setting, net: Net, called: &str) -> Command {
+    let mut command = stage0(setting);
+    let net = match net {
+        Net::None => "--net=none",
+        Net::Default => "--net=default",
+    };
+    command.args(["run-prepared", net, called]);
+    command
+}
+
+/// Imports the image into our store; gives its ID.
+fn import(setting: &Setting) -> Result<String> {
+    output(
+        stage0(setting)
+            .args(["image", "import"])
+            .arg(&setting.archive),
+    )
+}
+
+fn configure_podman(setting: &Setting) -> Result<()> {
+    let conf = setting.path("containers.conf");
+    fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))
 }
 
 /// A command of ours.
