@@ -4,9 +4,11 @@
 //! pod directory is renamed while its life goes on, so an entrypoint works with `.` and stores no absolute
 //! path of it.
 
-use std::fs;
-use std::io;
+mod names;
+
 use std::path::{Path, PathBuf};
+
+pub use names::names_in;
 
 use crate::stream::Target;
 use crate::unit::app_units;
@@ -374,22 +376,6 @@ impl StageRoot {
     pub fn journal(&self) -> PathBuf {
         self.0.join("var/log/journal")
     }
-}
-
-/// The names in a folder of the contract; none when it is not there.
-///
-/// # Errors
-/// When it is no folder.
-pub fn names_in(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().into_string());
-    }
-    Ok(names)
 }
 
 /// Where the image has the compiled default filter ([`StageRoot::default_filter`]).

@@ -52,6 +52,7 @@ mod start_report;
 pub mod stop;
 mod supervisor;
 mod terminal;
+mod watch;
 
 /// The exit status of a failure of ours, as opposed to one of the program that is run.
 pub const FAILURE: u8 = 254;

@@ -15,7 +15,7 @@ use crate::net::{Network, namespace};
 use crate::options::Ipc;
 use crate::pod::{PodDir, STAGE_ROOT, StageRoot, machine_name};
 use crate::unit::escape;
-use crate::volume::{PodVolume, Source};
+use crate::volume::PodVolume;
 
 /// The image's own dynamic loader, by which its programs run on a host without systemd's libraries. The file itself: the
 /// link to it in usr/lib64 is an absolute one, which would lead to the host's.
@@ -252,15 +252,9 @@ fn log_directory(inputs: &Inputs<'_>) -> Result<Option<String>> {
 
 /// The option that mounts a volume in the pod.
 fn bind(dir: &PodDir, inputs: &Inputs<'_>, volume: &PodVolume) -> Result<String> {
-    let (source, recursive, idmap) = match &volume.source {
-        Source::Host {
-            path,
-            recursive,
-            idmap,
-        } => (path.clone(), *recursive, *idmap),
-        Source::Empty { .. } => (dir.shared_volume(&volume.key), true, false),
-    };
-    let source = source.to_str().context("volume source is not UTF-8")?;
+    let origin = volume.origin(dir);
+    let source = origin.path.to_str();
+    let source = source.context("volume source is not UTF-8")?;
     let target = StageRoot::new("/").volumes().join(&volume.key);
     let target = target.to_str().context("volume target is not UTF-8")?;
     let option = if volume.read_only {
@@ -268,9 +262,9 @@ fn bind(dir: &PodDir, inputs: &Inputs<'_>, volume: &PodVolume) -> Result<String>
     } else {
         "--bind"
     };
-    let recursion = if recursive { "rbind" } else { "norbind" };
+    let recursion = if origin.recursive { "rbind" } else { "norbind" };
     // Without a user namespace owners are the same anyway.
-    let mapped = idmap && inputs.options.private_users.is_some();
+    let mapped = origin.idmap && inputs.options.private_users.is_some();
     let map = if mapped { ",idmap" } else { "" };
     Ok(format!(
         "{option}={}:{target}:{recursion}{map}",

@@ -80,23 +80,17 @@ pub(super) fn place<'a>(crossing: &'a Crossing, volumes: &[PodVolume]) -> Result
     }];
     let users = mapped_ids(crossing.options.private_users, volumes)?;
     for volume in volumes {
-        let (source, recursive, idmap) = match &volume.source {
-            Source::Host {
-                path,
-                recursive,
-                idmap,
-            } => (path.clone(), *recursive, *idmap),
-            Source::Empty { .. } => (crossing.dir.shared_volume(&volume.key), true, false),
-        };
+        let origin = volume.origin(&crossing.dir);
         let attributes = MountAttributes {
             read_only: volume.read_only,
             slave: true,
-            recursive,
-            ids_of: users.as_ref().map(AsFd::as_fd).filter(|_| idmap),
+            recursive: origin.recursive,
+            ids_of: users.as_ref().map(AsFd::as_fd).filter(|_| origin.idmap),
         };
-        let mount = take(&source, attributes).with_context(|| format!("volume {}", volume.key))?;
+        let mount =
+            take(&origin.path, attributes).with_context(|| format!("volume {}", volume.key))?;
         let point = host.volumes().join(&volume.key);
-        make_point(&mut placed, &point, source.is_dir())?;
+        make_point(&mut placed, &point, origin.path.is_dir())?;
         trees.push(Tree {
             mount,
             target: pod.volumes().join(&volume.key),

@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::thread::sleep;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,19 +12,16 @@ use common::pod::{PodDir, StageRoot};
 use common::root::Root;
 use common::spec::AppSpec;
 use common::stream::Target;
+use procfs::process::{Process, StatFlags};
 use rustix::fs::OFlags;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::{endpoint, supervisor};
+use crate::endpoint;
+use crate::watch::Watch;
 
 /// How long the app may take from its start to its endpoints.
 const START_TIME: Duration = Duration::from_secs(30);
-/// How long what has ended may take to be seen to have ended.
-const END_TIME: Duration = Duration::from_secs(2);
-/// How often what has no event is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// An app of a pod.
 pub(super) struct App<'a> {
@@ -59,8 +55,15 @@ impl<'a> App<'a> {
     pub(super) fn endpoints(&self) -> Result<Endpoints> {
         let app = self.name.as_str();
         let deadline = Instant::now() + START_TIME;
+        let open = |path: &Path, flags| self.root.open_at(path, flags);
+        let watch = Watch::new()?;
         loop {
-            let open = |path: &Path, flags| self.root.open_at(path, flags);
+            // Before anything is looked for. Each comes to be in the one before, and is watched in the round after.
+            for dir in self.dirs() {
+                if let Ok(dir) = open(&dir, OFlags::PATH | OFlags::DIRECTORY) {
+                    watch.add(dir)?;
+                }
+            }
             let dir = open(&paths().iottymux(app), OFlags::PATH | OFlags::DIRECTORY);
             let file = open(&paths().endpoints(app), OFlags::RDONLY | OFlags::NONBLOCK);
             if let (Ok(dir), Ok(file)) = (dir, file) {
@@ -77,11 +80,22 @@ impl<'a> App<'a> {
                     status.trim()
                 );
             }
-            if Instant::now() >= deadline {
+            if !watch.wait(deadline)? {
                 bail!("app {app} does not run, or has closed its streams");
             }
-            sleep(LOOK_AGAIN);
         }
+    }
+
+    /// Where the app's end and its endpoints show, and where that place comes to be.
+    fn dirs(&self) -> Vec<PathBuf> {
+        let (paths, app) = (paths(), self.name.as_str());
+        let status = paths.status(app);
+        let mut dirs: Vec<_> = status.parent().map(Path::to_owned).into_iter().collect();
+        let endpoints = paths.iottymux(app);
+        let mut above: Vec<_> = endpoints.ancestors().map(Path::to_owned).collect();
+        above.reverse();
+        dirs.extend(above);
+        dirs
     }
 }
 
@@ -113,16 +127,18 @@ impl Endpoints {
 
     fn connect_to(&self, path: &Path, kind: SocketType) -> Result<OwnedFd> {
         let name = path.file_name().context("no name")?;
-        // It may be in the middle of taking over from one that has died.
+        // It may be in the middle of taking over from one that has died: another socket comes then.
         let deadline = Instant::now() + START_TIME;
+        let watch = Watch::new()?;
+        watch.add(&self.dir)?;
         loop {
             let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
             match connect(&socket, &endpoint::address(&self.dir, name)?) {
                 Ok(()) => return Ok(socket),
-                Err(err) if Instant::now() >= deadline || !self.is_current() => {
+                Err(err) if !self.is_current() || !watch.wait(deadline)? => {
                     return Err(err.into());
                 }
-                Err(_) => sleep(LOOK_AGAIN),
+                Err(_) => {}
             }
         }
     }
@@ -138,20 +154,18 @@ impl Endpoints {
     /// When it was by the death of what serves it.
     pub(super) fn check_end(&self, connection: &OwnedFd) -> Result<()> {
         let peer = socket_peercred(connection).context("look who has served the streams")?;
-        let peer = pidfd_open(peer.pid, PidfdFlags::empty());
-        let deadline = Instant::now() + END_TIME;
-        while self.is_current() && Instant::now() < deadline {
-            let dead = match &peer {
-                Ok(peer) => supervisor::wait(peer, Some(LOOK_AGAIN))?,
-                Err(_) => true,
-            };
-            if dead && self.is_current() {
-                bail!(
-                    "the connection was cut: what serves the app's streams, or the pod, was killed"
-                );
-            }
+        // The order matters: who ends in order does away with the file before it is gone.
+        if is_gone(peer.pid.as_raw_nonzero().get()) && self.is_current() {
+            bail!("the connection was cut: what serves the app's streams, or the pod, was killed");
         }
-        // The app has closed these streams, and others not.
+        // The app has closed these streams, and maybe others not.
         Ok(())
     }
+}
+
+/// Whether a process has ended or is ending: the kernel marks one so (`PF_EXITING`) before it closes its descriptors.
+fn is_gone(pid: i32) -> bool {
+    let stat = Process::new(pid).and_then(|process| process.stat());
+    let exiting = |flags| StatFlags::from_bits_truncate(flags).contains(StatFlags::PF_EXITING);
+    stat.map_or(true, |stat| exiting(stat.flags))
 }

@@ -362,17 +362,20 @@ pub(super) fn report(done: Result<()>, app: &str) {
     }
 }
 
-/// A socket that listens at a path, in the place of what is there.
+/// A socket that listens at a path, in the place of what is there. It is made beside: who waits for it finds one that
+/// listens.
 fn listener(path: &Path, kind: SocketType) -> Result<OwnedFd> {
     let listen = || -> Result<OwnedFd> {
-        absent(fs::remove_file(path))?;
+        let beside = path.with_extension("new");
+        absent(fs::remove_file(&beside))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
         let dir = fs::File::open(path.parent().context("no directory")?)?;
-        let name = path.file_name().context("no name")?;
+        let name = beside.file_name().context("no name")?;
         bind(&socket, &endpoint::address(&dir, name)?)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
         rustix::net::listen(&socket, BACKLOG)?;
+        fs::rename(&beside, path)?;
         Ok(socket)
     };
     listen().with_context(|| format!("listen at {}", path.display()))

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{BufReader, Read as _, Seek as _};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use common::plan::{LIBRARIES, LOADER};
@@ -94,11 +94,10 @@ impl Journalctl {
     pub(super) fn text(&self, folder: &Path, arguments: &[&str]) -> Result<String> {
         let mut reading = self.start(folder, arguments)?;
         let mut text = String::new();
-        if let Some(mut stdout) = reading.child.stdout.take() {
-            stdout
-                .read_to_string(&mut text)
-                .context("read from journalctl")?;
-        }
+        let mut stdout = reading.output()?;
+        stdout
+            .read_to_string(&mut text)
+            .context("read from journalctl")?;
         reading.finish()?;
         Ok(text)
     }
@@ -111,6 +110,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// What it prints, which is taken once.
+    pub(super) fn output(&mut self) -> Result<BufReader<ChildStdout>> {
+        let stdout = self.child.stdout.take();
+        Ok(BufReader::new(stdout.context("output of journalctl")?))
+    }
+
     /// Waits for its end, which must be a good one.
     pub(super) fn finish(mut self) -> Result<()> {
         let status = self.child.wait().context("wait for journalctl")?;

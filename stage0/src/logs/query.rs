@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::BufReader;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -72,12 +71,7 @@ impl Query<'_> {
 
     /// Shows what comes from `reading`, to its end.
     pub(super) fn read(&mut self, reading: &mut Reading, show: &mut Show) -> Result<()> {
-        let stdout = reading
-            .child
-            .stdout
-            .take()
-            .context("output of journalctl")?;
-        let mut stdout = BufReader::new(stdout);
+        let mut stdout = reading.output()?;
         while let Some(entry) = entry::read(&mut stdout).context("read from journalctl")? {
             if self.wants(&entry) {
                 show.entry(&entry)?;
@@ -95,12 +89,7 @@ impl Query<'_> {
         let mut arguments = self.arguments();
         arguments.push("--reverse".into());
         let mut reading = self.source.journalctl.start(&self.folder, arguments)?;
-        let stdout = reading
-            .child
-            .stdout
-            .take()
-            .context("output of journalctl")?;
-        let mut stdout = BufReader::new(stdout);
+        let mut stdout = reading.output()?;
         let mut newest = VecDeque::new();
         while let Some(entry) = entry::read(&mut stdout).context("read from journalctl")? {
             self.after.get_or_insert_with(|| entry.cursor.clone());

@@ -9,6 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::spec::PodSpec;
 use super::tree::Tree;
+use crate::process::spawning;
 
 /// Where a pod's directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +221,7 @@ impl Pod {
     /// Writes a file into the stage1 root.
     pub fn put(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let path = self.root().join(path);
+        let _alone = spawning();
         fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
         Ok(fs::set_permissions(
             path,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha512};
 
 use crate::harness;
 use crate::image::{Image, Packing, unpacked};
+use crate::process::spawning;
 
 /// A rendered image.
 #[derive(Debug, Clone)]
@@ -68,6 +69,7 @@ impl Tree {
             tar.set_preserve_permissions(true);
             tar.set_preserve_ownerships(true);
             tar.set_unpack_xattrs(true);
+            let _alone = spawning();
             tar.unpack(&dir)
                 .with_context(|| format!("unpack {}", aci.display()))?;
             fs::write(&rendered, "")?;

@@ -25,7 +25,8 @@ use crate::wait;
 pub const BOUND: Duration = Duration::from_secs(300);
 
 /// Held while a child is started. A child that another thread forks has copies of all descriptors until it executes
-/// its program, close-on-exec or not; so a lock would be held by a stranger for a moment.
+/// its program, close-on-exec or not; so a lock would be held by a stranger for a moment, and a program that is being
+/// written could not be executed. Who does either holds this, too.
 pub(crate) fn spawning() -> MutexGuard<'static, ()> {
     static SPAWNING: Mutex<()> = Mutex::new(());
     SPAWNING.lock().unwrap_or_else(PoisonError::into_inner)
