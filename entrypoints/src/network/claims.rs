@@ -74,11 +74,14 @@ pub(super) fn claim(
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let _turn = lock(&folder)?;
     let own = attachment.container(&state.container);
-    for name in names_in(&folder)?
-        .iter()
-        .filter(|name| *name != LOCK && **name != own)
-    {
-        let path = folder.join(name);
+    let others = names_in(&folder)?.into_iter();
+    for name in others.filter(|name| *name != LOCK && *name != own) {
+        let path = folder.join(&name);
+        if name.contains('.') {
+            // Half of a note, of a process that was killed: nobody else writes one now.
+            absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))?;
+            continue;
+        }
         let other = read(&path)?;
         let met = forwards
             .iter()
