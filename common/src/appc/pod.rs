@@ -181,6 +181,14 @@ impl PodManifest {
 
     /// Checks that a port of the host leads to exactly one port of the pod.
     fn check_exposed(&self, field: &Field, exposed: &ExposedPort) -> Checked {
+        let own = self
+            .apps
+            .iter()
+            .filter(|app| exposed.is_of(app.name.as_str()));
+        if let (Some(app), None) = (&exposed.app, own.clone().next()) {
+            let rule = "must be the name of an app";
+            return Err(field.key("app").refused(app.as_str(), rule));
+        }
         if let Some(port) = &exposed.pod_port {
             let pod_port = field.key("podPort");
             port.check(&pod_port)?;
@@ -188,10 +196,6 @@ impl PodManifest {
             return port::check_range(&field.key("hostPort"), exposed.host_port, port.count);
         }
         let name = exposed.name.as_str();
-        let own = self
-            .apps
-            .iter()
-            .filter(|app| exposed.is_of(app.name.as_str()));
         let mut found = own.clone().filter_map(|app| {
             let port = app
                 .app

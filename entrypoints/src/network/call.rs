@@ -138,10 +138,10 @@ impl<'a> Caller<'a> {
             // With the plugins that it calls itself it can be ended together.
             .process_group(0);
         let lock = Lock::take(self.dir, self.timeout)?;
-        let mut child = lock.sharing(|| command.spawn()).context("execute")?;
-        let status = self.end(&mut child)?;
+        let child = lock.sharing(|| command.spawn()).context("execute");
+        let status = child.and_then(|mut child| self.end(&mut child));
         lock.release()?;
-        Ok((written(stdout)?, written(stderr)?, status))
+        Ok((written(stdout)?, written(stderr)?, status?))
     }
 
     fn end(&self, child: &mut Child) -> Result<ExitStatus> {

@@ -3,7 +3,6 @@
 //! such a pod are there until gc comes, and would win.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -74,28 +73,7 @@ pub(super) fn claim(
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let _turn = lock(&folder)?;
     let own = attachment.container(&state.container);
-    for name in names_in(&folder)?
-        .iter()
-        .filter(|name| *name != LOCK && **name != own)
-    {
-        let path = folder.join(name);
-        let other = read(&path)?;
-        let met = forwards
-            .iter()
-            .find_map(|new| Some((new, conflict(&other.forwards, new)?)));
-        let Some((new, old)) = met else { continue };
-        if is_alive(&other.cgroup)? {
-            bail!(
-                "port {}: {new} leads to port {} of pod {} already",
-                new.name,
-                old.name,
-                other.state.container
-            );
-        }
-        clear(dir, other, &state.folders)
-            .and_then(|()| absent(fs::remove_file(&path)).map_err(Into::into))
-            .with_context(|| format!("take over {new} from a pod that has ended"))?;
-    }
+    make_way(dir, &folder, &own, &forwards, &state.folders)?;
     let mut part = attachment.clone();
     part.plugins.retain(|step| step.program == PORTMAP);
     part.called = part.plugins.len();
@@ -112,6 +90,39 @@ pub(super) fn claim(
         .with_context(|| format!("write {}", path.display()))
 }
 
+/// Looks at what others have noted: of a pod that lives it is an error, that of one that has ended is undone.
+fn make_way(
+    dir: &PodDir,
+    folder: &Path,
+    own: &str,
+    forwards: &[Forward],
+    plugins: &[PathBuf],
+) -> Result<()> {
+    let others = names_in(folder)?.into_iter();
+    for name in others.filter(|name| name != LOCK && name != own) {
+        let path = folder.join(&name);
+        let remove =
+            || absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()));
+        if name.contains('.') {
+            // Half of a note, of a process that was killed: nobody else writes one now.
+            remove()?;
+            continue;
+        }
+        let other = read(&path)?;
+        let mut met = forwards.iter();
+        let met = met.find_map(|new| Some((new, conflict(&other.forwards, new)?)));
+        let Some((new, old)) = met else { continue };
+        if is_alive(&other.cgroup)? {
+            let (port, name, pod) = (&new.name, &old.name, &other.state.container);
+            bail!("port {port}: {new} leads to port {name} of pod {pod} already");
+        }
+        clear(dir, &other, plugins)
+            .and_then(|()| remove())
+            .with_context(|| format!("take over {new} from a pod that has ended"))?;
+    }
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<Claim> {
     let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))
@@ -123,10 +134,10 @@ fn is_alive(cgroup: &Path) -> Result<bool> {
 }
 
 /// Undoes the forwarding of a pod that has ended. What its gc undoes once more is no error there.
-fn clear(dir: &PodDir, claim: Claim, folders: &[PathBuf]) -> Result<()> {
+fn clear(dir: &PodDir, claim: &Claim, plugins: &[PathBuf]) -> Result<()> {
     let state = State {
-        folders: folders.to_owned(),
-        ..claim.state
+        folders: plugins.to_owned(),
+        ..claim.state.clone()
     };
     let caller = Caller::new(dir, &state);
     state
@@ -148,10 +159,5 @@ pub(super) fn enter(containers: &[String]) -> Result<Option<Turn>> {
 /// Notes that no port leads to the pod or app any more.
 pub(super) fn leave(container: &str) -> Result<()> {
     let path = folder().join(container);
-    match fs::remove_file(&path) {
-        Err(err) if err.kind() != ErrorKind::NotFound => {
-            Err(err).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))
 }

@@ -46,6 +46,7 @@ mod lsm;
 mod missing;
 mod mounts;
 mod network_failures;
+mod network_places;
 mod network_plugins;
 mod networks;
 mod passed;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         missing::cases(),
         mounts::cases(),
         network_failures::cases(),
+        network_places::cases(),
         network_plugins::cases(),
         networks::cases(),
         passed::cases(),

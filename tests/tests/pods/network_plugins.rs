@@ -27,6 +27,9 @@ fn are_called_by_the_protocol() -> Result<()> {
             "{finished}"
         );
         let uuid = fixture.only_pod()?;
+        // What was added with one configuration is deleted with it, whatever the file says by then.
+        let other = plugins("list", "0.4.0", &["failing"]);
+        network(fixture, "10.conflist", &other)?;
         fixture.text(["rm", &uuid])?;
         let calls = calls(machine)?;
         let expected = [

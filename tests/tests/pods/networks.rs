@@ -23,7 +23,12 @@ tests::cases!("networks":
 );
 
 /// A network of the local configuration, as a list of plugins.
-fn configure(fixture: &Fixture, name: &str, version: &str, plugins: Value) -> Result<String> {
+pub(crate) fn configure(
+    fixture: &Fixture,
+    name: &str,
+    version: &str,
+    plugins: Value,
+) -> Result<String> {
     let dir = fixture.dir("config/net.d")?;
     let list = json!({ "cniVersion": version, "name": name, "plugins": plugins });
     fs::write(dir.join(format!("10-{name}.conflist")), list.to_string())?;
@@ -103,7 +108,7 @@ fn outgoing_traffic_has_the_hosts_address() -> Result<()> {
     })
 }
 
-fn both_families() -> Value {
+pub(crate) fn both_families() -> Value {
     json!([{
         "type": "bridge", "bridge": "both0", "isGateway": true, "hairpinMode": true,
         "ipam": {

@@ -7,10 +7,13 @@ use serde_json::json;
 use tests::fixture::{App, Machine, with};
 use tests::process::BOUND;
 
+use crate::networks::{both_families, configure};
 use crate::talk::{ask, listening, probe};
 
 tests::cases!("ports":
     lead_to_apps_from_everywhere,
+    of_the_pod_itself_and_of_another_one,
+    of_both_families,
     of_datagrams,
     in_use_are_told_before_the_start,
     of_a_pod_that_has_ended_are_free,
@@ -52,6 +55,62 @@ fn lead_to_apps_from_everywhere() -> Result<()> {
         listening(&fixture.out("up"), 3)?;
         let heard = machine.within(|| ask(address("127.0.0.1:8080"), "three"))?;
         assert_eq!(heard, "heard three from 172.16.28.1");
+        running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// A pod reaches itself at the host's port (hairpin), and so does another one.
+fn of_the_pod_itself_and_of_another_one() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        machine.run("ip address add 10.9.0.1/32 dev lo")?;
+        let serve = "serve tcp 0.0.0.0:80 /out/up";
+        let server = probe("server", &format!("do {serve} + {serve}"));
+        let pod = fixture.pod([with_port(server, "tcp", 80, false)]);
+        let pod = pod.option("--port=web:8080").option("--net=default");
+        let running = pod.start()?;
+        listening(&fixture.out("up"), 1)?;
+        let uuid = fixture.only_pod()?;
+        let words = "/probe do ask tcp 10.9.0.1:8080 itself /out/mark";
+        let words = ["enter", &uuid].into_iter().chain(words.split(' '));
+        let heard = fixture.text(words)?;
+        ensure!(heard.starts_with("heard itself from 172.16.28."), "{heard}");
+        listening(&fixture.out("up"), 2)?;
+        let client = probe("client", "do ask tcp 10.9.0.1:8080 another /out/mark");
+        let finished = fixture.pod([client]).option("--net=default").run()?;
+        let finished = finished.expect(0)?;
+        let line = finished.console("client")[0].to_owned();
+        ensure!(line.starts_with("heard another from 172.16.28."), "{line}");
+        running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// From another machine, in a network that has both.
+fn of_both_families() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        let client = Machine::new()?;
+        machine.cable(("up0", "10.9.0.1/24"), &client, ("up0", "10.9.0.2/24"))?;
+        machine.cable(("up1", "fd00:9::1/64"), &client, ("up1", "fd00:9::2/64"))?;
+        let config = configure(fixture, "both", "1.0.0", both_families())?;
+        let serve = "serve tcp [::]:80 /out/up";
+        let server = probe("server", &format!("do {serve} + {serve}"));
+        let pod = fixture.pod([with_port(server, "tcp", 80, false)]);
+        let pod = pod.option("--port=web:8080").option("--net=both");
+        let running = pod.option(config).start()?;
+        for (times, (to, from)) in [
+            ("[fd00:9::1]:8080", "fd00:9::2"),
+            ("10.9.0.1:8080", "10.9.0.2"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            listening(&fixture.out("up"), times + 1)?;
+            let heard = client.within(|| ask(address(to), "hello"))?;
+            assert_eq!(heard, format!("heard hello from {from}"));
+        }
         running.finish()?.expect(0)?;
         Ok(())
     })
