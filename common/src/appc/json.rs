@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Deserializer, Value};
-use serde_path_to_error::{Path, Segment};
+use serde_path_to_error::{Path, Segment, Track};
 
 use super::error::ManifestError;
 
@@ -15,16 +15,27 @@ pub(super) const PORT_RULE: &str = "must be a whole number from 1 to 65535";
 
 /// Reads a manifest; the caller validates it.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
-    let mut json = Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut json);
-    if let (Ok(manifest), Ok(())) = (read, json.end()) {
+    if let Ok(manifest) = read(bytes) {
         return Ok(manifest);
     }
     let value: Value = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
     // Of a field that is there twice the last value counts, as `Value` has it.
-    let text = value.to_string();
-    serde_path_to_error::deserialize(&mut Deserializer::from_slice(text.as_bytes()))
+    read(value.to_string().as_bytes())
         .map_err(|error| field_error(&value, error.path(), &message(error.inner())))
+}
+
+/// Reads all of a text. Not for each caller anew: it is long code for a manifest.
+#[inline(never)]
+fn read<T: DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    let mut json = Deserializer::from_slice(bytes);
+    let mut track = Track::new();
+    let read = T::deserialize(serde_path_to_error::Deserializer::new(
+        &mut json, &mut track,
+    ));
+    read.and_then(|manifest| json.end().map(|()| manifest))
+        .map_err(|error| serde_path_to_error::Error::new(track.path(), error))
 }
 
 /// What serde says, less the place in the text: people know their manifests by fields.

@@ -6,9 +6,9 @@ mod files;
 mod nspawn;
 mod pod;
 mod resources;
+mod show;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -326,74 +326,5 @@ fn wanted_by_default(root: &StageRoot, unit: &str) -> Step {
     Step::Link {
         path: root.wants().join(unit),
         target: PathBuf::from("..").join(unit),
-    }
-}
-
-impl fmt::Display for PodPlan {
-    /// As `--debug` prints it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = if self.cgroup.scope {
-            "made by systemd"
-        } else {
-            "made by init"
-        };
-        writeln!(f, "cgroup {} ({who})", self.cgroup.path.display())?;
-        for report in &self.isolators {
-            writeln!(f, "{report}")?;
-        }
-        for step in &self.steps {
-            match step {
-                Step::File {
-                    path,
-                    content,
-                    mode,
-                } => {
-                    writeln!(f, "file {}", path.display())?;
-                    if *mode == SECRET {
-                        writeln!(f, "    (secret)")?;
-                        continue;
-                    }
-                    let Ok(text) = std::str::from_utf8(content) else {
-                        writeln!(f, "    (binary)")?;
-                        continue;
-                    };
-                    for line in text.replace('\0', "\n").lines() {
-                        writeln!(f, "    {line}")?;
-                    }
-                }
-                Step::NoFile { path } => writeln!(f, "no file {}", path.display())?,
-                Step::Link { path, target } => {
-                    writeln!(f, "link {} -> {}", path.display(), target.display())?;
-                }
-                Step::Volume {
-                    path,
-                    mode,
-                    uid,
-                    gid,
-                    filled_from,
-                } => {
-                    write!(
-                        f,
-                        "volume {} mode {mode:04o} owner {uid}:{gid}",
-                        path.display()
-                    )?;
-                    if let Some((root, path)) = filled_from {
-                        write!(f, " filled from {} of {}", path.display(), root.display())?;
-                    }
-                    writeln!(f)?;
-                }
-            }
-        }
-        match &self.supervisor.network {
-            Some(network) => writeln!(f, "run in the network {}", network.display())?,
-            None => writeln!(f, "run")?,
-        }
-        for (name, value) in &self.supervisor.environment {
-            writeln!(f, "    {name}={value}")?;
-        }
-        self.supervisor
-            .command
-            .iter()
-            .try_for_each(|word| writeln!(f, "    {word}"))
     }
 }

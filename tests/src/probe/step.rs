@@ -133,9 +133,7 @@ impl Step {
             Self::Print(text) => writeln!(out, "{text}")?,
             Self::Eprint(text) => writeln!(std::io::stderr(), "{text}")?,
             Self::Lines(count) => {
-                for line in 1..=*count {
-                    writeln!(out, "line {line} of {count}")?;
-                }
+                (1..=*count).try_for_each(|line| writeln!(out, "line {line} of {count}"))?
             }
             Self::Write(path, text) => write_whole(path, text)?,
             Self::Append(path, text) => append(path, text)?,
@@ -143,24 +141,16 @@ impl Step {
                 let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
                 out.write_all(&bytes)?;
             }
-            Self::EchoLine => {
-                let mut line = String::new();
-                std::io::stdin()
-                    .read_line(&mut line)
-                    .context("read stdin")?;
-                writeln!(out, "echo: {}", line.trim_end())?;
-            }
+            Self::EchoLine => writeln!(out, "echo: {}", read_line()?.trim_end())?,
             Self::WaitFile(path) => wait::for_path(path, None)?,
             Self::UntilTerm => {
                 let signal = termination().wait().context("wait for a signal")?;
                 writeln!(out, "got {signal}")?;
             }
             Self::IgnoreTerm => termination().thread_block().context("block signals")?,
-            Self::Call(numbers) => {
-                for number in numbers {
-                    writeln!(out, "call {number}: {}", call::with_zeros(*number))?;
-                }
-            }
+            Self::Call(numbers) => numbers.iter().try_for_each(|number| {
+                writeln!(out, "call {number}: {}", call::with_zeros(*number))
+            })?,
             Self::UntilSize(rows, columns) => {
                 until_size(*rows, *columns)?;
                 writeln!(out, "size {rows} {columns}")?;
@@ -168,17 +158,7 @@ impl Step {
             Self::Hang => loop {
                 rustix::event::pause();
             },
-            Self::Spawn(words) => {
-                Command::new("/proc/self/exe")
-                    .arg("do")
-                    .args(
-                        words
-                            .iter()
-                            .map(|word| if word == "," { "+" } else { word }),
-                    )
-                    .spawn()
-                    .context("start a child")?;
-            }
+            Self::Spawn(words) => spawn(words)?,
             Self::Notify(message) => notify::notify(message)?,
             Self::UntilOrphan => notify::until_orphan()?,
             Self::Press(press) => writeln!(out, "{}", press.run()?)?,
@@ -195,6 +175,27 @@ impl Step {
         out.flush()?;
         Ok(None)
     }
+}
+
+fn read_line() -> Result<String> {
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .context("read stdin")?;
+    Ok(line)
+}
+
+/// Starts this program again with other steps, and goes on.
+fn spawn(words: &[String]) -> Result<()> {
+    let steps = words
+        .iter()
+        .map(|word| if word == "," { "+" } else { word });
+    Command::new("/proc/self/exe")
+        .arg("do")
+        .args(steps)
+        .spawn()
+        .context("start a child")?;
+    Ok(())
 }
 
 fn termination() -> SigSet {

@@ -18,67 +18,69 @@ tests::cases!("flags":
     uuid_is_needed,
 );
 
+/// The options of one call each, as stage0s spell them.
+const SPELLINGS: [&[&str]; 10] = [
+    &[
+        "--net=none",
+        "--interactive=false",
+        "--local-config=/etc/rkt",
+        "--hostname=h",
+        "--ipc=private",
+    ],
+    &[
+        "-net=none",
+        "-interactive=false",
+        "-local-config=/etc/rkt",
+        "-hostname=h",
+        "-ipc=private",
+    ],
+    &[
+        "--net",
+        "none",
+        "--local-config",
+        "/etc/rkt",
+        "--hostname",
+        "h",
+        "--ipc",
+        "private",
+    ],
+    &[
+        "-net",
+        "none",
+        "-local-config",
+        "/etc/rkt",
+        "-hostname",
+        "h",
+        "-ipc",
+        "auto",
+    ],
+    &["--debug=true", "--net=none", "--hostname=h"],
+    &["--debug=0", "--net=none", "--hostname=h"],
+    &["-debug", "--net=none", "--mds-token=", "--hostname=h"],
+    &[
+        "--net=none",
+        "--mutable=false",
+        "--hostname=h",
+        "--dns-conf-mode=resolv=none,hosts=default",
+    ],
+    &[
+        "--disable-capabilities-restriction",
+        "--disable-paths",
+        "--disable-seccomp",
+        "--net=none",
+        "--hostname=h",
+    ],
+    &[
+        "--disable-capabilities-restriction=true",
+        "--disable-paths=false",
+        "--disable-seccomp=t",
+        "--hostname=h",
+    ],
+];
+
 fn every_go_spelling() -> Result<()> {
     tests::driver::with(|driver| {
-        let all = [
-            &[
-                "--net=none",
-                "--interactive=false",
-                "--local-config=/etc/rkt",
-                "--hostname=h",
-                "--ipc=private",
-            ][..],
-            &[
-                "-net=none",
-                "-interactive=false",
-                "-local-config=/etc/rkt",
-                "-hostname=h",
-                "-ipc=private",
-            ],
-            &[
-                "--net",
-                "none",
-                "--local-config",
-                "/etc/rkt",
-                "--hostname",
-                "h",
-                "--ipc",
-                "private",
-            ],
-            &[
-                "-net",
-                "none",
-                "-local-config",
-                "/etc/rkt",
-                "-hostname",
-                "h",
-                "-ipc",
-                "auto",
-            ],
-            &["--debug=true", "--net=none", "--hostname=h"],
-            &["--debug=0", "--net=none", "--hostname=h"],
-            &["-debug", "--net=none", "--mds-token=", "--hostname=h"],
-            &[
-                "--net=none",
-                "--mutable=false",
-                "--hostname=h",
-                "--dns-conf-mode=resolv=none,hosts=default",
-            ],
-            &[
-                "--disable-capabilities-restriction",
-                "--disable-paths",
-                "--disable-seccomp",
-                "--net=none",
-                "--hostname=h",
-            ],
-            &[
-                "--disable-capabilities-restriction=true",
-                "--disable-paths=false",
-                "--disable-seccomp=t",
-                "--hostname=h",
-            ],
-        ];
-        for options in all {
+        for options in SPELLINGS {
             let pod = driver.pod_in_run(spec(driver, true, [seeing("a")])?)?;
             let finished = pod.run(options)?;
             ensure!(finished.code() == 0, "{options:?}: {finished}");

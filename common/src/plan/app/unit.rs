@@ -7,7 +7,7 @@ use crate::listen::Sockets;
 use crate::load::PodApp;
 use crate::plan::{Directive, Inputs, POD_UNIT};
 use crate::policy::{ExitPolicy, Restart, StopSignal};
-use crate::stream::Mode;
+use crate::stream::{Mode, Modes};
 use crate::time_span;
 use crate::unit::{Unit, app_unit, escape, health_timer};
 
@@ -20,19 +20,27 @@ pub(super) fn unit(
     sockets: &Sockets,
 ) -> Unit {
     let name = app.name();
+    let unit = dependencies(Unit::new(app_unit(name)), inputs, app, streams, sockets);
+    let unit = who(unit.section("Service"), app);
+    let unit = standard_streams(unit, inputs, name, &streams.modes);
+    let unit = commands(with(unit, &readiness::directives(app)), app);
+    with(stop(unit, app, sockets.contains_key(name)), directives)
+}
+
+/// What it needs and what needs it, section `[Unit]`.
+fn dependencies(
+    unit: Unit,
+    inputs: &Inputs<'_>,
+    app: &PodApp,
+    streams: &Streams,
+    sockets: &Sockets,
+) -> Unit {
+    let name = app.name();
     let immutable = !inputs.options.mutable;
     let keeps_pod = immutable.then_some(POD_UNIT);
-    let groups = app
-        .identity
-        .groups
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(" ");
-    let terminal = streams.modes.stdin == Mode::Interactive;
     let [on_success, on_failure] = actions(inputs, app);
     let restarts = app.policy.restart != Restart::No;
-    let unit = Unit::new(app_unit(name))
+    let unit = unit
         .section("Unit")
         .set(
             "Description",
@@ -49,30 +57,37 @@ pub(super) fn unit(
         )
         // All of them: an app finds the others listening already.
         .set_some("After", after(sockets));
-    let unit = with(unit, &streams.dependencies())
+    with(unit, &streams.dependencies())
         .set("Conflicts", "stopped.target")
         .set("Before", "stopped.target supervisor-ready.service")
         .set_some("SuccessAction", on_success)
         .set_some("FailureAction", on_failure)
         // How often is what the waits between restarts see to.
         .set_some("StartLimitIntervalSec", restarts.then_some("0"))
-        .section("Service")
-        .set("User", app.identity.uid.to_string())
+}
+
+/// Who it runs as.
+fn who(unit: Unit, app: &PodApp) -> Unit {
+    let groups: Vec<_> = app.identity.groups.iter().map(u32::to_string).collect();
+    unit.set("User", app.identity.uid.to_string())
         .set("Group", app.identity.gid.to_string())
         .set_some(
             "SupplementaryGroups",
-            Some(groups).filter(|g| !g.is_empty()),
+            Some(groups.join(" ")).filter(|groups| !groups.is_empty()),
         )
-        .set("StandardInput", if terminal { "tty" } else { "null" })
-        .set("StandardOutput", output(streams.modes.stdout))
-        .set("StandardError", output(streams.modes.stderr))
+}
+
+/// Where its streams lead.
+fn standard_streams(unit: Unit, inputs: &Inputs<'_>, app: &str, modes: &Modes) -> Unit {
+    let terminal = modes.stdin == Mode::Interactive;
+    unit.set("StandardInput", if terminal { "tty" } else { "null" })
+        .set("StandardOutput", output(modes.stdout))
+        .set("StandardError", output(modes.stderr))
         .set_some("TTYPath", terminal.then_some("/dev/console"))
-        .set("SyslogIdentifier", name)
+        .set("SyslogIdentifier", app)
         // A line that begins with "<3>" is text of the app.
         .set("SyslogLevelPrefix", "no")
-        .set("LogExtraFields", log_fields(inputs, name));
-    let unit = commands(with(unit, &readiness::directives(app)), app);
-    with(stop(unit, app, sockets.contains_key(name)), directives)
+        .set("LogExtraFields", log_fields(inputs, app))
 }
 
 pub(super) fn with(unit: Unit, directives: &[Directive]) -> Unit {
