@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use rustix::termios::{OptionalActions, isatty, tcdrain, tcgetattr, tcsetattr};
 
-use super::protocol::{END, STEPS, Status, Step, Task, output_line, result_line};
+use super::protocol::{BEGIN, END, STEPS, Status, Step, Task, output_line, result_line};
 
 /// Runs the steps that lie in the folder `payload` and reports to the file `port`. What goes there is shown on the
 /// console too, where people look when something fails.
@@ -27,6 +27,7 @@ pub fn run(payload: &Path, port: &Path, console: impl Write + Send) -> Result<()
     let steps = fs::read(&steps).with_context(|| format!("read {}", steps.display()))?;
     let steps: Vec<Step> = serde_json::from_slice(&steps).context("parse the steps")?;
     let report = Report::open(port, console)?;
+    report.line(&format!("{BEGIN}\n"))?;
     thread::scope(|scope| {
         let mut started = BTreeMap::new();
         for step in &steps {
@@ -226,7 +227,7 @@ mod tests {
         let (reported, text) = reported(&["sh", "-c", "echo one; printf two >&2; exit 7"], LONG);
         assert_eq!(
             text,
-            "OUTPUT name=step one\nOUTPUT name=step two\nRESULT name=step status=7\nEND\n"
+            "BEGIN\nOUTPUT name=step one\nOUTPUT name=step two\nRESULT name=step status=7\nEND\n"
         );
         assert_eq!(reported.statuses["step"], Status::Exited(7));
     }

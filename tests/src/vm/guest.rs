@@ -9,6 +9,8 @@ pub enum Init {
     Busybox,
     /// systemd with dbus and machined.
     Systemd,
+    /// The same, newer than the pods' own. It knows the unified layout alone.
+    Systemd257,
 }
 
 /// How control groups are mounted in a guest.
@@ -37,6 +39,7 @@ impl Init {
         match self {
             Self::Busybox => "busybox",
             Self::Systemd => "systemd",
+            Self::Systemd257 => "systemd257",
         }
     }
 }
@@ -61,10 +64,11 @@ impl Guest {
     /// Every kind of guest.
     pub fn all() -> impl Iterator<Item = Self> {
         let inits = [Init::Busybox, Init::Systemd].into_iter();
-        inits.flat_map(|init| {
+        let guests = inits.flat_map(|init| {
             let layouts = [Cgroups::Unified, Cgroups::Hybrid, Cgroups::Legacy];
             layouts.map(|cgroups| Self::new(init, cgroups))
-        })
+        });
+        guests.chain([Self::new(Init::Systemd257, Cgroups::Unified)])
     }
 
     /// What people call it, such as `busybox-hybrid`.
@@ -83,12 +87,14 @@ impl Guest {
             (Init::Busybox, Cgroups::Unified) => &["stage1.cgroups=unified"],
             (Init::Busybox, Cgroups::Hybrid) => &["stage1.cgroups=hybrid"],
             (Init::Busybox, Cgroups::Legacy) => &["stage1.cgroups=legacy"],
-            (Init::Systemd, Cgroups::Unified) => &["systemd.unified_cgroup_hierarchy=1"],
-            (Init::Systemd, Cgroups::Hybrid) => &[
+            (Init::Systemd | Init::Systemd257, Cgroups::Unified) => {
+                &["systemd.unified_cgroup_hierarchy=1"]
+            }
+            (Init::Systemd | Init::Systemd257, Cgroups::Hybrid) => &[
                 "systemd.unified_cgroup_hierarchy=0",
                 "systemd.legacy_systemd_cgroup_controller=0",
             ],
-            (Init::Systemd, Cgroups::Legacy) => &[
+            (Init::Systemd | Init::Systemd257, Cgroups::Legacy) => &[
                 "systemd.unified_cgroup_hierarchy=0",
                 "systemd.legacy_systemd_cgroup_controller=1",
             ],

@@ -1,6 +1,7 @@
 //! QEMU, and what it is given.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::protocol::{BEGIN, KERNEL};
 use super::report::{Report, shown};
 use super::{Config, Guest};
 use crate::process;
@@ -18,9 +20,12 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Room on the payload disk beside the files: the file system's own tables, and what steps write.
 const PAYLOAD_ROOM: u64 = 64 << 20;
 
-/// How long a guest may take until its agent reports something, and how often one that does not is started: the emulated
-/// machine has been seen to hang while its kernel boots, before anything of ours runs in it.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// What a guest reports while it boots, and how long after its start that may be. The emulated machine has been seen to
+/// hang before anything of ours runs in it: a guest that gives no sign of life is started once more, and that is told.
+const SIGNS: [(&str, Duration); 2] = [
+    (KERNEL, Duration::from_secs(120)),
+    (BEGIN, Duration::from_secs(300)),
+];
 const STARTS: u32 = 3;
 
 /// Why a guest can't be started here; nothing when it can.
@@ -69,7 +74,7 @@ impl TestVm {
             .tempdir()
             .context("make a folder for the guest")?;
         make_payload(&config, dir.path())?;
-        let qemu = start(&config, dir.path())?;
+        let qemu = start_qemu(&config, dir.path())?;
         Ok(Self {
             deadline: Instant::now() + config.limit,
             config,
@@ -80,14 +85,18 @@ impl TestVm {
 
     /// Waits until the guest has switched itself off, and gives its report.
     pub fn finish(mut self) -> Result<Report> {
-        for _ in 1..STARTS {
-            let boot = self.deadline.min(Instant::now() + BOOT_LIMIT);
-            let ended = self.wait(boot)?;
-            if ended || boot == self.deadline || !self.read("report")?.is_empty() {
+        for start in 2..=STARTS {
+            let Some(sign) = self.missing_sign()? else {
                 break;
-            }
+            };
+            let guest = self.config.guest.name();
+            let console = shown(&self.read("console")?);
+            let _ = writeln!(
+                io::stderr(),
+                "{guest}: no {sign} from it: start {start} of {STARTS}\n{console}"
+            );
             self.kill();
-            self.qemu = start(&self.config, self.dir.path())?;
+            self.qemu = start_qemu(&self.config, self.dir.path())?;
             self.deadline = Instant::now() + self.config.limit;
         }
         if !self.wait(self.deadline)? {
@@ -106,6 +115,21 @@ impl TestVm {
             shown(&console)
         );
         Report::judge(&self.config.steps, &self.read("report")?, &console)
+    }
+
+    /// What the guest should have reported by its time and has not, if its whole time is not over.
+    fn missing_sign(&self) -> Result<Option<&'static str>> {
+        let started = Instant::now();
+        for (sign, limit) in SIGNS {
+            let end = self.deadline.min(started + limit);
+            if self.wait(end)? || end == self.deadline {
+                break;
+            }
+            if !self.read("report")?.lines().any(|line| line == sign) {
+                return Ok(Some(sign));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether QEMU has ended.
@@ -156,7 +180,7 @@ fn make_payload(config: &Config, dir: &Path) -> Result<()> {
     fs::remove_dir_all(&folder).context("remove the payload's folder")
 }
 
-fn start(config: &Config, dir: &Path) -> Result<Child> {
+fn start_qemu(config: &Config, dir: &Path) -> Result<Child> {
     command(config, dir)?.spawn().context("start QEMU")
 }
 

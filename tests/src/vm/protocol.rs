@@ -1,9 +1,11 @@
 //! What the fixture and the agent in the guest tell each other.
 //!
 //! The fixture leaves the steps in `steps.json` on the payload disk. The agent answers on the second serial port, in
-//! lines:
+//! lines, after the first, which the initramfs writes:
 //!
 //! ```text
+//! KERNEL                        the kernel has come up
+//! BEGIN                         the guest has booted, and the agent runs
 //! OUTPUT name=STEP TEXT         a line of what the step wrote on stdout or stderr, as it comes
 //! RESULT name=STEP status=WHAT  the step has ended: an exit status, signal:N, timeout, or failed:WHY
 //! END                           all steps are done
@@ -17,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 /// The file with the steps.
 pub(super) const STEPS: &str = "steps.json";
+/// The lines before the first result.
+pub(super) const KERNEL: &str = "KERNEL";
+pub(super) const BEGIN: &str = "BEGIN";
 /// The line after the last result.
 pub(super) const END: &str = "END";
 

@@ -69,17 +69,23 @@ impl Bench {
 
 /// Brings what a pod needs along: stage0, the stage1 image, the probe. Copies of them are made in the folder.
 pub(crate) fn with_pods(config: Config, folder: &Path) -> Result<Config> {
-    let (stage0, stage1) = (build_dir().join("stage0"), build_dir().join("stage1.aci"));
-    if let Some(absent) = [&stage0, &stage1].into_iter().find(|path| !path.exists()) {
-        return Err(skip(format!(
-            "{} is missing: run scripts/build",
-            absent.display()
-        )));
-    }
+    let [stage0, stage1] = built()?;
     Ok(config
         .file(&stage0, "stage0")
         .file(&plain(&stage1, folder)?, "stage1.aci")
         .file(&stripped(Path::new(PROBE), folder)?, "probe"))
+}
+
+/// What `scripts/build` has made, unless something is missing.
+pub(crate) fn built() -> Result<[PathBuf; 2]> {
+    let files = ["stage0", "stage1.aci"].map(|name| build_dir().join(name));
+    match files.iter().find(|path| !path.exists()) {
+        Some(absent) => Err(skip(format!(
+            "{} is missing: run scripts/build",
+            absent.display()
+        ))),
+        None => Ok(files),
+    }
 }
 
 /// The stage1 image without its compression: to take that off takes a guest ten times as long as this machine.

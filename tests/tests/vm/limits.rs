@@ -86,7 +86,7 @@ fn limits_hold_on(guest: Guest) -> Result<()> {
     // Not beside others in the service of the guest's agent, where the kernel passes no controllers on.
     let command = match guest.init {
         Init::Busybox => "sh /payload/run",
-        Init::Systemd => "systemd-run --scope --quiet -- sh /payload/run",
+        Init::Systemd | Init::Systemd257 => "systemd-run --scope --quiet -- sh /payload/run",
     };
     let report = bench.finish(|config| {
         config

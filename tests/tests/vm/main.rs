@@ -1,5 +1,5 @@
-//! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it boots. With a
-//! guest's name in STAGE1_GUEST, the pod tests run in it too, all in one boot.
+//! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it runs in. Some pod
+//! tests run in every guest, in one boot of each; with a guest's name in STAGE1_GUEST, all of them in that one.
 
 mod bench;
 mod hosts;
@@ -15,6 +15,13 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use tests::harness::Case;
+use tests::vm::{Cgroups, Guest, Init};
+
+use bench::SYSTEMD;
+
+const HYBRID: Guest = Guest::new(Init::Systemd, Cgroups::Hybrid);
+const LEGACY: Guest = Guest::new(Init::Systemd, Cgroups::Legacy);
+const NEWER: Guest = Guest::new(Init::Systemd257, Cgroups::Unified);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -29,19 +36,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// The tests with a boot of their own, or where a guest is asked for, those and the pod tests of that guest.
+/// The pod tests in guests and the tests with a boot of their own; where a guest is asked for, those of that guest. What
+/// boots a guest comes first, since the other tests of its boot wait for it.
 fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
-    let Ok(only) = std::env::var("STAGE1_GUEST") else {
-        return Ok(cases().into_iter().map(Case::trial).collect());
-    };
+    let only = std::env::var("STAGE1_GUEST").ok();
     let of_it = |case: &Case| {
-        case.name()
-            .split_once("::")
-            .is_some_and(|(guest, _)| guest == only)
+        let guest = case.name().split_once("::").map(|(guest, _)| guest);
+        only.is_none() || guest == only.as_deref()
     };
+    let (first, others) = suite::trials(arguments, only.as_deref())?;
     let cases = cases().into_iter().filter(of_it).map(Case::trial);
-    let suite = suite::trials(arguments, &only)?;
-    Ok(cases.chain(suite).collect())
+    Ok(first.into_iter().chain(cases).chain(others).collect())
 }
 
 /// The tests with a boot of their own.
@@ -87,12 +92,23 @@ fn cases() -> Vec<Case> {
             "limits_are_in_force",
             limits::limits_on_a_legacy_host,
         ),
-        of_systemd("pods_run", hosts::pods_run_on_a_systemd_host),
+        of_systemd("pods_run", || hosts::pods_run_on_a_systemd_host(SYSTEMD)),
         of_systemd("limits_are_in_force", limits::limits_on_a_systemd_host),
         of_systemd("machinectl", machines::machinectl_shows_and_ends_pods),
-        of_systemd(
-            "services",
-            services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order,
-        ),
+        of_systemd("services", || {
+            services::pods_are_ready_and_stop_in_order_as_services(SYSTEMD)
+        }),
+        Case::new("systemd-hybrid", "services", || {
+            services::pods_are_ready_and_stop_in_order_as_services(HYBRID)
+        }),
+        Case::new("systemd-legacy", "services", || {
+            services::pods_are_ready_and_stop_in_order_as_services(LEGACY)
+        }),
+        Case::new("systemd257-unified", "services", || {
+            services::pods_are_ready_and_stop_in_order_as_services(NEWER)
+        }),
+        Case::new("systemd257-unified", "pods_run", || {
+            hosts::pods_run_on_a_systemd_host(NEWER)
+        }),
     ]
 }

@@ -1,24 +1,49 @@
-//! The pod tests inside a guest that is asked for: the same program as on this machine, with its results told here one by one. A test
-//! whose result has not come back is a failure.
+//! The pod tests inside guests: the same program as on this machine, with its results told here one by one. A test whose
+//! result has not come back is a failure.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use tests::harness::{Skip, ended, stripped};
 use tests::process;
-use tests::vm::{Ended, Guest, Init, Outcomes, Status, TestVm};
+use tests::vm::{Config, Ended, Guest, Init, Outcomes, Status, TestVm};
 
-use super::bench::{config, with_pods};
+use super::bench::{built, config, with_pods};
+
+/// Tests of all subjects in which hosts differ: what runs in every guest. In one that is asked for, all tests do.
+const SMOKE: &[&str] = &[
+    "app_life::a_pod_outlives_its_apps_and_takes_them_along",
+    "attach::both_outputs_are_told_apart",
+    "death::of_the_supervisor",
+    "devices::others_cannot_be_made_or_opened",
+    "ending::gc_takes_old_ones",
+    "ending::stop_is_orderly",
+    "enter::the_only_app_and_its_shell",
+    "filesystem::root_is_the_same_without_overlay",
+    "isolators::each_has_a_report",
+    "logs_command::lines_of_several_apps",
+    "passed::sockets_are_given_to_the_apps_of_their_names",
+    "resources::memory_ends_who_takes_more",
+    "resources::of_the_pod_are_out_of_its_reach",
+    "resources::processes",
+    "users::resources::memory_ends_who_takes_more",
+    "users_apps::that_the_pod_was_run_with_go",
+    "volumes::read_only_holds_for_what_is_mounted_in_it",
+];
 
 /// Tests that a kind of guest has not what it takes for, and the beginning of the reason that they must give. Any other
 /// test that is skipped is a failure.
-const SKIPPED: &[(Init, &str, &str)] = &[(Init::Busybox, "logs::", "this host has no journalctl")];
+const SKIPPED: &[(Init, &str, &str)] = &[
+    (Init::Busybox, "logs::", "this host has no journalctl"),
+    (Init::Busybox, "app_life::", "this host has no systemctl"),
+];
 
 /// How long all of them may take: only what hangs gets here.
 const LIMIT: Duration = Duration::from_secs(50 * 60);
@@ -39,24 +64,50 @@ struct Suite {
     tests: Vec<String>,
     program: PathBuf,
     results: OnceLock<Result<Outcomes, String>>,
+    /// Whether a test has told why there are no results.
+    told: AtomicBool,
 }
 
-/// The trials of a guest. The first that runs boots it.
-pub(super) fn trials(arguments: &Arguments, guest: &str) -> Result<Vec<Trial>> {
-    let found = Guest::all().find(|one| one.name() == guest);
-    let guest = found.with_context(|| format!("no such guest: {guest}"))?;
+/// The trials of all guests, or of the one that is asked for: the first of each, which boots it, and the others.
+pub(super) fn trials(
+    arguments: &Arguments,
+    only: Option<&str>,
+) -> Result<(Vec<Trial>, Vec<Trial>)> {
+    let mut guests: Vec<Guest> = Guest::all().collect();
+    if let Some(only) = only {
+        guests.retain(|guest| guest.name() == only);
+        ensure!(!guests.is_empty(), "no such guest: {only}");
+    }
     let (program, mut tests) = pods()?;
-    tests.retain(|test| {
+    if only.is_none() {
+        let unknown = SMOKE
+            .iter()
+            .find(|name| !tests.iter().any(|test| test == *name));
+        ensure!(unknown.is_none(), "no such test: {unknown:?}");
+        tests.retain(|test| SMOKE.contains(&test.as_str()));
+    }
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for guest in guests {
+        let mut trials = of_guest(arguments, guest, &program, &tests).into_iter();
+        first.extend(trials.next());
+        others.extend(trials);
+    }
+    Ok((first, others))
+}
+
+fn of_guest(arguments: &Arguments, guest: Guest, program: &Path, tests: &[String]) -> Vec<Trial> {
+    let wanted = |test: &&String| {
         let named = Trial::test(name(guest, test), || Ok(()));
         !arguments.is_filtered_out(&named)
-    });
+    };
     let suite = Arc::new(Suite {
         guest,
-        tests,
-        program,
+        tests: tests.iter().filter(wanted).cloned().collect(),
+        program: program.to_owned(),
         results: OnceLock::new(),
+        told: AtomicBool::new(false),
     });
-    Ok(suite.tests.iter().map(|test| suite.trial(test)).collect())
+    suite.tests.iter().map(|test| suite.trial(test)).collect()
 }
 
 fn name(guest: Guest, test: &str) -> String {
@@ -99,10 +150,16 @@ impl Suite {
 
     /// Boots the guest, if nobody has, and waits until it has run all its tests.
     fn result(&self, test: &str) -> Result<()> {
-        let results = self
-            .results
-            .get_or_init(|| self.run().map_err(|error| format!("{error:#}")));
-        let outcomes = results.as_ref().map_err(|error| anyhow!(error.clone()))?;
+        // Whatever is missing here makes that all tests are skipped.
+        let config = config(self.guest)?;
+        built()?;
+        let run = || self.run(config).map_err(|error| format!("{error:#}"));
+        let outcomes = match self.results.get_or_init(run) {
+            Ok(outcomes) => outcomes,
+            // With the guest's console, which is long.
+            Err(error) if !self.told.swap(true, Ordering::Relaxed) => bail!(error.clone()),
+            Err(_) => bail!("the guest has failed, as another test of it tells"),
+        };
         let ended = outcomes.get(test);
         match ended.with_context(|| format!("the guest has told no result of {test}"))? {
             Ended::Passed => Ok(()),
@@ -121,7 +178,7 @@ impl Suite {
         })
     }
 
-    fn run(&self) -> Result<Outcomes> {
+    fn run(&self, config: Config) -> Result<Outcomes> {
         let scratch = tempfile::tempdir().context("make a scratch folder")?;
         let tests = self.tests.iter().fold(String::new(), |mut text, test| {
             let _ = writeln!(text, "{test}");
@@ -130,9 +187,9 @@ impl Suite {
         let command = match self.guest.init {
             Init::Busybox => "sh /payload/run",
             // As from a shell, not in the service of the guest's agent.
-            Init::Systemd => "systemd-run --scope --quiet -- sh /payload/run",
+            Init::Systemd | Init::Systemd257 => "systemd-run --scope --quiet -- sh /payload/run",
         };
-        let config = with_pods(config(self.guest)?, scratch.path())?
+        let config = with_pods(config, scratch.path())?
             .file(&stripped(&self.program, scratch.path())?, "pods")
             .text("tests", &tests)
             .text("run", SCRIPT)
