@@ -12,8 +12,8 @@ use systemd_journal_logger::JournalLog;
 /// The Varlink service of journald (systemd-journald.service(8), since systemd 243).
 const VARLINK: &str = "/run/systemd/journal/io.systemd.journal";
 
-/// How long journald may take to write what it has: long, for a slow disk, but not for ever.
-const SYNCHRONIZE_TIME: Duration = Duration::from_secs(10);
+/// How long journald may take to write what it has: long, for a slow disk or a busy machine, but not for ever.
+const SYNCHRONIZE_TIME: Duration = Duration::from_secs(60);
 
 /// Has journald read and write everything that was logged until now. It ends by a signal when the pod does, and what
 /// it has not read by then is lost: without this a short pod loses its whole output.

@@ -14,7 +14,7 @@ use procfs::process::Process;
 use crate::supervisor::{self, LOOK_AGAIN};
 
 /// How long the pod may take from its first process to its `/proc`.
-const START_TIME: Duration = Duration::from_secs(10);
+const START_TIME: Duration = Duration::from_secs(30);
 
 /// A pod, held by descriptors of its PID 1 and its root.
 pub(super) struct Pod {

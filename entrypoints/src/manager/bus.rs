@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustbus::connection::Timeout;
 use rustbus::connection::ll_conn::{DuplexConn, force_finish_on_error};
+use rustbus::connection::{self, Timeout};
 use rustbus::message_builder::{MarshalledMessage, MarshalledMessageBody, MessageType};
 use rustbus::wire::errors::{MarshalError, UnmarshalError};
 use rustbus::wire::unmarshal::traits::Variant;
 use rustbus::{MessageBuilder, RpcConn};
+use rustbus_nix::errno::Errno;
 use rustbus_nix::sys::socket::UnixAddr;
 
 /// How long an answer may take.
@@ -137,7 +138,7 @@ impl Bus {
             .send_message(&mut call)?
             .write_all()
             .map_err(force_finish_on_error)?;
-        let answer = self.0.wait_response(serial, ANSWER_TIME)?;
+        let answer = uninterrupted(|| self.0.wait_response(serial, ANSWER_TIME))?;
         if answer.typ == MessageType::Error {
             let text = answer.body.parser().get::<&str>().unwrap_or_default();
             return Err(Refused {
@@ -152,16 +153,27 @@ impl Bus {
     /// Waits until a job is done, and says how: `done`, `failed`, `canceled`, … (org.freedesktop.systemd1(5)).
     pub(super) fn wait_for_job(&mut self, job: &str) -> Result<String> {
         loop {
-            let signal = self
-                .0
-                .wait_signal(Timeout::Infinite)
-                .context("wait for systemd")?;
+            let signal = uninterrupted(|| self.0.wait_signal(Timeout::Infinite));
+            let signal = signal.context("wait for systemd")?;
             // Number and path of the job, the unit, the result.
             let removed = signal.body.parser().get4::<u32, ObjectPath, &str, &str>();
             let (_, path, _, result) = removed.map_err(unreadable)?;
             if path.as_ref() == job {
                 return Ok(result.to_owned());
             }
+        }
+    }
+}
+
+/// Waits again when a wait was interrupted: after a stop of this process the kernel resumes none that has an end
+/// (signal(7)).
+fn uninterrupted<T>(
+    mut wait: impl FnMut() -> Result<T, connection::Error>,
+) -> Result<T, connection::Error> {
+    loop {
+        match wait() {
+            Err(connection::Error::NixError(Errno::EINTR)) => {}
+            ended => return ended,
         }
     }
 }

@@ -11,6 +11,7 @@ use tests::process::{BOUND, Running};
 tests::cases!("attach":
     input_reaches_the_app_and_ends,
     both_outputs_are_told_apart,
+    ends_with_the_attached_streams_though_others_go_on,
     what_there_is_is_listed_and_all_else_refused,
     streams_are_in_the_journal_too
     ; with users:
@@ -102,6 +103,21 @@ fn both_outputs_are_told_apart() -> Result<()> {
             (errors.stdout.as_str(), errors.stderr.as_str()),
             ("", "err two\n")
         );
+        pod.finish()?.expect(3)?;
+        Ok(())
+    })
+}
+
+fn ends_with_the_attached_streams_though_others_go_on() -> Result<()> {
+    let script = ">/out/up; read x; echo got $x; exec 1>&-; read x; echo got $x >&2; exit 3";
+    with_pod(&shell("stream", &ALL, script)?, |fixture, uuid, pod| {
+        let mut first = attach(fixture, uuid, &["--mode=stdin,stdout"])?;
+        let mut input = first.stdin().context("no stdin")?;
+        input.write_all(b"one\n")?;
+        assert_eq!(first.finish()?.expect(0)?.stdout, "got one\n");
+        let mut second = attach(fixture, uuid, &["--mode=stdin,stderr"])?;
+        second.stdin().context("no stdin")?.write_all(b"two\n")?;
+        assert_eq!(second.finish()?.expect(0)?.stderr, "got two\n");
         pod.finish()?.expect(3)?;
         Ok(())
     })
