@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::vm::{Config, Guest, Report, Status, TestVm};
+use tests::vm::{Config, Report, Status, TestVm};
 
-use super::bench::{BUSYBOX, Bench, RUN, config};
+use super::bench::{BUSYBOX, Bench, RUN, SYSTEMD, config};
 
 pub(crate) fn a_pod_runs_on_a_busybox_host() -> Result<()> {
     let bench = Bench::new(BUSYBOX)?;
@@ -29,8 +29,8 @@ pub(crate) fn a_pod_runs_on_a_busybox_host() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
-    let bench = Bench::new(guest)?;
+pub(crate) fn pods_run_on_a_systemd_host() -> Result<()> {
+    let bench = Bench::new(SYSTEMD)?;
     let report = bench.finish(|config| {
         let config = config.step("systemd", "systemctl is-system-running --wait");
         killed(added_device(from_service(from_shell(config))))

@@ -15,13 +15,6 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use tests::harness::Case;
-use tests::vm::{Cgroups, Guest, Init};
-
-use bench::SYSTEMD;
-
-const HYBRID: Guest = Guest::new(Init::Systemd, Cgroups::Hybrid);
-const LEGACY: Guest = Guest::new(Init::Systemd, Cgroups::Legacy);
-const NEWER: Guest = Guest::new(Init::Systemd257, Cgroups::Unified);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -92,23 +85,12 @@ fn cases() -> Vec<Case> {
             "limits_are_in_force",
             limits::limits_on_a_legacy_host,
         ),
-        of_systemd("pods_run", || hosts::pods_run_on_a_systemd_host(SYSTEMD)),
+        of_systemd("pods_run", hosts::pods_run_on_a_systemd_host),
         of_systemd("limits_are_in_force", limits::limits_on_a_systemd_host),
         of_systemd("machinectl", machines::machinectl_shows_and_ends_pods),
-        of_systemd("services", || {
-            services::pods_are_ready_and_stop_in_order_as_services(SYSTEMD)
-        }),
-        Case::new("systemd-hybrid", "services", || {
-            services::pods_are_ready_and_stop_in_order_as_services(HYBRID)
-        }),
-        Case::new("systemd-legacy", "services", || {
-            services::pods_are_ready_and_stop_in_order_as_services(LEGACY)
-        }),
-        Case::new("systemd257-unified", "services", || {
-            services::pods_are_ready_and_stop_in_order_as_services(NEWER)
-        }),
-        Case::new("systemd257-unified", "pods_run", || {
-            hosts::pods_run_on_a_systemd_host(NEWER)
-        }),
+        of_systemd(
+            "services",
+            services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order,
+        ),
     ]
 }
