@@ -151,14 +151,12 @@ impl Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Log {
-    /// Nowhere.
-    Off,
     /// To the pod's journal.
     Journal {
         /// The pod, for the journal's field `STAGE1_POD_UUID`.
         uuid: String,
     },
-    /// To a file for Kubernetes; so does what else would go to the journal.
+    /// To a file for Kubernetes.
     Cri {
         /// Its path below [`crate::pod::StageRoot::kubernetes_log`].
         path: String,
@@ -167,36 +165,43 @@ pub enum Log {
 
 /// The streams of an app that `iottymux` serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Served {
     /// The modes of all its streams.
     pub modes: Modes,
-    /// Where its output is logged as well.
+    /// Where its output is logged.
     pub log: Log,
+    /// Whether what one can attach to is logged too.
+    pub log_attachable: bool,
 }
 
 impl Served {
-    /// What `iottymux` gets from prepare-app, in this order: that to which one can attach, and output that it logs.
+    /// What `iottymux` gets from prepare-app, in this order.
     pub fn targets(&self) -> Vec<Target> {
-        let logs = matches!(self.log, Log::Cri { .. });
-        let output = |mode| mode == Mode::Stream || logs && mode == Mode::Log;
-        self.served(|mode| mode == Mode::Stream, output)
+        let served = |mode| matches!(mode, Mode::Stream | Mode::Log);
+        self.of(served)
     }
 
     /// To what one can attach.
     pub fn endpoints(&self) -> Vec<Target> {
-        let stream = |mode| mode == Mode::Stream;
-        self.served(stream, stream)
+        self.of(|mode| mode == Mode::Stream)
     }
 
-    fn served(&self, input: impl Fn(Mode) -> bool, output: impl Fn(Mode) -> bool) -> Vec<Target> {
-        let served = |target: &Target| match target {
-            Target::Stdin => input(self.modes.stdin),
-            Target::Stdout => output(self.modes.stdout),
-            Target::Stderr => output(self.modes.stderr),
+    /// Where a stream of output is logged.
+    pub fn log_of(&self, target: Target) -> Option<&Log> {
+        let attachable = self.endpoints().contains(&target);
+        (self.log_attachable || !attachable).then_some(&self.log)
+    }
+
+    /// The streams of certain modes, and the terminal.
+    fn of(&self, is: impl Fn(Mode) -> bool) -> Vec<Target> {
+        let of = |target: &Target| match target {
+            Target::Stdin => is(self.modes.stdin),
+            Target::Stdout => is(self.modes.stdout),
+            Target::Stderr => is(self.modes.stderr),
             Target::Tty => self.modes.any(Mode::Tty),
         };
-        Target::ALL.into_iter().filter(served).collect()
+        Target::ALL.into_iter().filter(of).collect()
     }
 }
 
@@ -247,24 +252,30 @@ mod tests {
 
     #[test]
     fn what_is_served() {
-        let served = |modes| Served {
+        let served = |modes, log_attachable| Served {
             modes: read(modes).unwrap(),
-            log: Log::Off,
-        };
-        assert_eq!(served(["", "", ""]).targets(), []);
-        assert_eq!(
-            served(["stream"; 3]).targets(),
-            [Target::Stdin, Target::Stdout, Target::Stderr]
-        );
-        assert_eq!(served(["tty", "tty", "log"]).targets(), [Target::Tty]);
-        assert_eq!(served(["", "log", "stream"]).targets(), [Target::Stderr]);
-        let logged = Served {
             log: Log::Cri {
                 path: "0.log".into(),
             },
-            ..served(["stream", "log", "null"])
+            log_attachable,
         };
-        assert_eq!(logged.targets(), [Target::Stdin, Target::Stdout]);
-        assert_eq!(logged.endpoints(), [Target::Stdin]);
+        let default = served(["", "", ""], false);
+        assert_eq!(default.targets(), [Target::Stdout, Target::Stderr]);
+        assert_eq!(default.endpoints(), []);
+        assert_eq!(default.log_of(Target::Stderr), Some(&default.log));
+        assert_eq!(
+            served(["stream"; 3], true).targets(),
+            [Target::Stdin, Target::Stdout, Target::Stderr]
+        );
+        let terminal = served(["tty", "tty", "null"], true);
+        assert_eq!(terminal.targets(), [Target::Tty]);
+        assert_eq!(terminal.log_of(Target::Tty), Some(&terminal.log));
+        let mixed = served(["null", "log", "stream"], false);
+        assert_eq!(mixed.targets(), [Target::Stdout, Target::Stderr]);
+        assert_eq!(mixed.endpoints(), [Target::Stderr]);
+        assert_eq!(mixed.log_of(Target::Stdout), Some(&mixed.log));
+        assert_eq!(mixed.log_of(Target::Stderr), None);
+        assert_eq!(served(["", "null", "null"], true).targets(), []);
+        assert_eq!(served(["interactive"; 3], true).targets(), []);
     }
 }

@@ -233,6 +233,7 @@ pub fn plan(dir: &PodDir, inputs: &Inputs<'_>) -> Result<PodPlan> {
         terminal |= planned.terminal;
         capabilities.extend(planned.capabilities);
     }
+    steps.extend(inputs.options.mutable.then(|| pod::streams(&root)));
     let cgroup = inputs.facts.pod_cgroup(&machine_name(inputs.uuid.as_str()));
     let isolation = pod::plan(&root, inputs, &cgroup)?;
     steps.push(isolation.step);

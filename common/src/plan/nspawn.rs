@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use super::{Inputs, Supervisor, files};
 use caps::{Capability, CapsHashSet};
 
-use crate::annotation::LOG_MODE;
 use crate::cri_log;
 use crate::facts::{PRINTK_TIME, PodCgroup};
 use crate::isolate::capability;
@@ -241,13 +240,12 @@ fn log_directory(inputs: &Inputs<'_>) -> Result<Option<String>> {
     let Some(source) = cri_log::directory(&inputs.pod.manifest.annotations)? else {
         return Ok(None);
     };
-    if inputs.options.private_users.is_some() {
-        bail!("annotation {LOG_MODE}: does not work in a user namespace");
-    }
     let source = source.to_str().context("log directory is not UTF-8")?;
     let target = StageRoot::new("/").kubernetes_log();
     let source = escape::colon(source);
-    Ok(Some(format!("--bind={source}:{}", target.display())))
+    // The pod's root writes to it as the host's.
+    let map = inputs.options.private_users.map_or("", |_| ":rbind,idmap");
+    Ok(Some(format!("--bind={source}:{}{map}", target.display())))
 }
 
 /// The option that mounts a volume in the pod.

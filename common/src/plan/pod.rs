@@ -1,5 +1,7 @@
 //! The isolators of the pod as a whole: limits of its cgroup, kernel parameters.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::{Inputs, Step, refuse_ignored, resources};
@@ -10,6 +12,10 @@ use crate::isolate::sysctl;
 use crate::pod::StageRoot;
 use crate::spec::PodSpec;
 use crate::status::{IsolatorReport, Outcome};
+use crate::unit::MUX_UNIT;
+
+/// Where the image has units of its own.
+const IMAGE_UNITS: &str = "/usr/lib/systemd/system";
 
 /// The v1 controllers that systemd uses, and gives a scope of its own.
 const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
@@ -28,6 +34,14 @@ pub(super) struct Isolation {
     pub(super) reports: Vec<IsolatorReport>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
+}
+
+/// Has `iottymux` start with a pod to which apps can be added: each finds it running.
+pub(super) fn streams(root: &StageRoot) -> Step {
+    Step::Link {
+        path: root.wants().join(MUX_UNIT),
+        target: Path::new(IMAGE_UNITS).join(MUX_UNIT),
+    }
 }
 
 pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) -> Result<Isolation> {

@@ -216,7 +216,7 @@ impl Output {
 impl Reader {
     /// What it waits for, and what it is to be watched for.
     pub(super) fn waits(&self, end: u64) -> Option<PollFd<'_>> {
-        let pending = self.position < end || !self.notice.is_empty();
+        let pending = self.position < end || !self.notice.is_empty() || self.to.is_behind();
         let events = if pending {
             PollFlags::OUT
         } else {
@@ -294,7 +294,7 @@ impl Reader {
                 continue;
             }
             if self.position == ring.end() {
-                return Ok(());
+                return self.to.catch_up();
             }
             self.position += self.to.write(ring.from(self.position))? as u64;
         }
@@ -313,6 +313,17 @@ impl Reader {
 }
 
 impl To {
+    fn is_behind(&self) -> bool {
+        matches!(self, To::Log(log) if log.is_behind())
+    }
+
+    fn catch_up(&mut self) -> io::Result<()> {
+        match self {
+            To::Log(log) => log.catch_up(),
+            To::Client(_) => Ok(()),
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             To::Log(log) => log.write(bytes),

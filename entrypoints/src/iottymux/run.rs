@@ -117,14 +117,14 @@ impl Run {
         let process = process.map(|process| process.pid);
         for (target, output) in &mut self.outputs {
             let is_error = *target == Target::Stderr;
-            match &served.log {
-                Log::Off => {}
-                Log::Journal { uuid } => {
+            match served.log_of(*target) {
+                None => {}
+                Some(Log::Journal { uuid }) => {
                     let priority = if is_error { ERR } else { OUT };
                     let log = JournalLog::open(&self.app, uuid, process, priority)?;
                     output.add_log(Box::new(log));
                 }
-                Log::Cri { path } => {
+                Some(Log::Cri { path }) => {
                     let stream = if is_error { "stderr" } else { "stdout" };
                     let log = CriLog::open(&root.kubernetes_log(), path, stream)?;
                     output.add_log(Box::new(log));

@@ -15,6 +15,19 @@ pub(super) trait Sink {
     /// What it waits for.
     fn fd(&self) -> BorrowedFd<'_>;
 
+    /// Whether something that it took is on its way yet.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
+    /// Goes on with that.
+    ///
+    /// # Errors
+    /// `WouldBlock`: to be tried again.
+    fn catch_up(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The stream is over: what is kept of an unfinished line is written.
     ///
     /// # Errors

@@ -54,11 +54,12 @@ pub(super) struct Entry {
     pub(super) connection: Vec<u8>,
     pub(super) message: Vec<u8>,
     pub(super) end: Break,
+    /// Whether what has logged it tells apart lines that say the same at once.
+    pub(super) told_apart: bool,
 }
 
 /// The fields that are read, besides those that are always printed.
-pub(super) const FIELDS: &str =
-    "MESSAGE,PRIORITY,STAGE1_APP,SYSLOG_IDENTIFIER,_PID,_STREAM_ID,_LINE_BREAK";
+pub(super) const FIELDS: &str = "MESSAGE,PRIORITY,STAGE1_APP,SYSLOG_IDENTIFIER,SYSLOG_PID,OBJECT_SYSTEMD_UNIT,_PID,_STREAM_ID,STAGE1_LINE_BREAK,_LINE_BREAK";
 
 /// Reads the next entry. `None` at the end, also when it comes amid an entry.
 pub(super) fn read(source: &mut impl BufRead) -> io::Result<Option<Entry>> {
@@ -72,6 +73,7 @@ pub(super) fn read(source: &mut impl BufRead) -> io::Result<Option<Entry>> {
         connection: Vec::new(),
         message: Vec::new(),
         end: Break::Line,
+        told_apart: false,
     };
     let mut empty = true;
     loop {
@@ -129,10 +131,13 @@ impl Entry {
             b"PRIORITY" if value == STDERR => self.stream = Stream::Stderr,
             b"STAGE1_APP" => self.app = text(&value),
             b"SYSLOG_IDENTIFIER" => self.identifier = text(&value),
-            b"_PID" => self.pid = text(&value).parse().ok(),
+            // What logs for an app says whose process it was; journald sees who has sent that.
+            b"SYSLOG_PID" => self.pid = text(&value).parse().ok(),
+            b"OBJECT_SYSTEMD_UNIT" => self.told_apart = true,
+            b"_PID" => self.pid = self.pid.or(text(&value).parse().ok()),
             b"_STREAM_ID" => self.connection = value,
             // systemd.journal-fields(7): "pid-change" is a line of which another process writes the rest.
-            b"_LINE_BREAK" => {
+            b"_LINE_BREAK" | b"STAGE1_LINE_BREAK" => {
                 self.end = match &value[..] {
                     b"nul" => Break::Nul,
                     b"eof" => Break::End,
@@ -142,6 +147,13 @@ impl Entry {
             }
             _ => {}
         }
+    }
+
+    /// Whether it is the same as the one before, or behind, it with this cursor. journald has an entry in two files when the
+    /// first one turns out to be full amid it: they differ in their numbers alone, not in time and content.
+    pub(super) fn is_again(&self, cursor: &str) -> bool {
+        let rest = |cursor: &str| cursor.find(";b=").map(|at| cursor[at..].to_owned());
+        self.told_apart && rest(cursor).is_some() && rest(cursor) == rest(&self.cursor)
     }
 
     /// Whether an app says it, or one of its handlers, and no program of ours that looks after it.
@@ -187,6 +199,20 @@ mod tests {
         assert!(first.is_output());
         assert_eq!(entries[1].message, b"b=c");
         assert!(!entries[1].is_output());
+    }
+
+    #[test]
+    fn an_entry_that_is_in_two_files() {
+        let entry = |more: &str| {
+            let bytes = format!("__CURSOR=s=1;i=2;b=3;m=4;t=5;x=6\n{more}MESSAGE=a\n\n");
+            all(bytes.as_bytes()).remove(0)
+        };
+        let ours = entry("OBJECT_SYSTEMD_UNIT=app-a.service\n");
+        assert!(ours.is_again("s=1;i=1;b=3;m=4;t=5;x=6"));
+        assert!(!ours.is_again("s=1;i=1;b=3;m=4;t=5;x=7"));
+        assert!(!ours.is_again(""));
+        // Of a stream of journald's own: the same line twice.
+        assert!(!entry("").is_again("s=1;i=1;b=3;m=4;t=5;x=6"));
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl Query<'_> {
     pub(super) fn read(&mut self, reading: &mut Reading, show: &mut Show) -> Result<()> {
         let mut stdout = reading.output()?;
         while let Some(entry) = entry::read(&mut stdout).context("read from journalctl")? {
-            if self.wants(&entry) {
+            let again = self.after.as_ref().is_some_and(|c| entry.is_again(c));
+            if self.wants(&entry) && !again {
                 show.entry(&entry)?;
             }
             self.after = Some(entry.cursor);
@@ -91,13 +92,16 @@ impl Query<'_> {
         let mut reading = self.source.journalctl.start(&self.folder, arguments)?;
         let mut stdout = reading.output()?;
         let mut newest = VecDeque::new();
+        let mut behind = String::new();
         while let Some(entry) = entry::read(&mut stdout).context("read from journalctl")? {
             self.after.get_or_insert_with(|| entry.cursor.clone());
             if newest.len() == count || self.wanted.since.is_some_and(|since| entry.time < since) {
                 // The rest is not read.
                 return Ok(newest);
             }
-            if self.wants(&entry) {
+            let again = entry.is_again(&behind);
+            behind.clone_from(&entry.cursor);
+            if self.wants(&entry) && !again {
                 newest.push_front(entry);
             }
         }

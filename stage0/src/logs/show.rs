@@ -182,6 +182,7 @@ mod tests {
             connection: connection.into(),
             message: message.to_vec(),
             end,
+            told_apart: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Logs in the form of Kubernetes, in files of the host.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ tests::cases!("logs_kubernetes":
     lines_of_both_streams,
     a_file_that_is_rotated,
     starts_append,
+    pods_with_user_namespaces,
     links_lead_nowhere_outside,
     annotations_are_checked,
 );
@@ -102,6 +104,34 @@ fn starts_append() -> Result<()> {
         let file = fixture.path("k8s/a/0.log");
         assert_eq!(lines(&file)?, ["stdout F again", "stdout F again"]);
         assert_eq!(fixture.text(["logs", &uuid])?, "");
+        Ok(())
+    })
+}
+
+/// The files are of the host's root, as they are without.
+fn pods_with_user_namespaces() -> Result<()> {
+    with(|fixture| {
+        let dir = directory(fixture)?;
+        let pod = fixture
+            .pod([app("a", "print one + eprint error")])
+            .option(MODE)
+            .option(&dir)
+            .option("--private-users");
+        pod.run()?.expect(0)?;
+        let options = [MODE.to_owned(), dir, "--private-users".to_owned()];
+        let sandbox = fixture.sandbox(&options)?;
+        sandbox.run(&app("a", "print added"))?;
+        sandbox.ended("a")?;
+        sandbox.stop()?;
+        let file = fixture.path("k8s/a/0.log");
+        let mut said = lines(&file)?;
+        // The two streams are read one after the other.
+        said.sort_unstable();
+        assert_eq!(said, ["stderr F error", "stdout F added", "stdout F one"]);
+        for path in [&*file, file.parent().context("no parent")?] {
+            let stat = fs::metadata(path)?;
+            assert_eq!((stat.uid(), stat.gid()), (0, 0), "{}", path.display());
+        }
         Ok(())
     })
 }

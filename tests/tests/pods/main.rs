@@ -64,6 +64,7 @@ mod seccomp;
 mod sockets;
 mod states;
 mod store;
+mod streams_reopened;
 mod talk;
 mod users;
 mod users_apps;
@@ -136,6 +137,7 @@ fn main() -> ExitCode {
         sockets::cases(),
         states::cases(),
         store::cases(),
+        streams_reopened::cases(),
         users::cases(),
         users_apps::cases(),
         volumes::cases(),

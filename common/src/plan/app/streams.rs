@@ -30,16 +30,19 @@ pub(super) fn streams(inputs: &Inputs<'_>, app: &PodApp) -> Result<Streams> {
             bail!("interactive: standard input and output must be a terminal");
         }
     }
-    let log = match app.policy.log_streams {
-        _ if cri_log::directory(&inputs.pod.manifest.annotations)?.is_some() => Log::Cri {
+    let log = match cri_log::directory(&inputs.pod.manifest.annotations)? {
+        Some(_) => Log::Cri {
             path: cri_log::file(&app.runtime.annotations)?,
         },
-        true => Log::Journal {
+        None => Log::Journal {
             uuid: inputs.uuid.to_string(),
         },
-        false => Log::Off,
     };
-    let served = Served { modes, log };
+    let served = Served {
+        modes,
+        log,
+        log_attachable: app.policy.log_streams,
+    };
     let any = !served.targets().is_empty();
     Ok(Streams {
         modes,

@@ -6,6 +6,7 @@
 mod apps;
 mod curve;
 mod enter;
+mod logs;
 mod net;
 mod profile;
 mod report;
@@ -53,6 +54,8 @@ enum Command {
     Pour,
     /// Copy standard input to standard output.
     Relay,
+    /// Write lines.
+    Lines,
     /// Write the time to a file.
     Stamp { path: PathBuf },
     /// The same, and stay.
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Streams(options) => streams::measure(&options).and_then(|text| print(&text)),
         Command::Pour => streams::pour(),
         Command::Relay => streams::relay(),
+        Command::Lines => logs::lines(),
         Command::Nothing => Ok(()),
     };
     match done {

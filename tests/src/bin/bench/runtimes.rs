@@ -51,6 +51,8 @@ impl Setting {
             let path = setting.path(name);
             fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
         }
+        let conf = setting.path("containers.conf");
+        fs::write(&conf, CONTAINERS_CONF).with_context(|| format!("write {}", conf.display()))?;
         Ok(setting)
     }
 

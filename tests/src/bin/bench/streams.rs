@@ -1,4 +1,4 @@
-//! How fast an app's output comes to who is attached, beside a plain pipe through one socket.
+//! How fast an app's output comes to who is attached, beside a plain pipe through one socket, and to its log.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
+use crate::logs::Logs;
 use crate::report::Spread;
 use crate::runtimes::{Setting, output, stage0};
 use crate::{Format, Options, now};
@@ -40,9 +41,10 @@ pub(crate) fn measure(options: &Options) -> Result<String> {
         }
     }
     let spreads = times.map(|times| Spread::of(times.into_iter()));
+    let logs = Logs::measure(&setting, &image, options.rounds)?;
     Ok(match options.format {
-        Format::Text => text(options.rounds, &spreads),
-        Format::Json => json(options.rounds, &spreads),
+        Format::Text => text(options.rounds, &spreads, &logs),
+        Format::Json => json(options.rounds, &spreads, &logs),
     })
 }
 
@@ -159,11 +161,12 @@ fn rate(spread: &Spread) -> f64 {
     amount / 1000.0 / spread.median
 }
 
-fn text(rounds: u32, spreads: &[Spread]) -> String {
+fn text(rounds: u32, spreads: &[Spread], logs: &Logs) -> String {
     let mut text = format!("{rounds} rounds of 256 MiB, MB/s: median\n\n");
     for (name, spread) in WAYS.iter().zip(spreads) {
         let _ = writeln!(text, "{name:<24} {:>8.0}", rate(spread));
     }
+    text.push_str(&logs.text());
     let ratio = rate(&spreads[1]) / rate(&spreads[0]);
     let verdict = if ratio >= ASKED { "PASS" } else { "FAIL" };
     let _ = writeln!(
@@ -173,13 +176,14 @@ fn text(rounds: u32, spreads: &[Spread]) -> String {
     text
 }
 
-fn json(rounds: u32, spreads: &[Spread]) -> String {
+fn json(rounds: u32, spreads: &[Spread], logs: &Logs) -> String {
     let ratio = rate(&spreads[1]) / rate(&spreads[0]);
     let value = json!({
         "rounds": rounds,
         "unit": "MB/s",
         "plain": rate(&spreads[0]),
         "attach": rate(&spreads[1]),
+        "logs": logs.json(),
         "requirement": { "ratio": ASKED, "found": ratio, "met": ratio >= ASKED },
     });
     format!("{value:#}\n")
