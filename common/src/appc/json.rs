@@ -24,8 +24,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestErro
         .map_err(|error| field_error(&value, error.path(), &message(error.inner())))
 }
 
-/// Reads all of a text. Not for each caller anew: it is long code for a manifest.
-#[inline(never)]
+/// Reads all of a text.
 fn read<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
