@@ -75,6 +75,13 @@ impl Pod {
         Process::new_with_root(path).with_context(|| format!("look at process {pid} of the pod"))
     }
 
+    /// All processes of the pod that can be looked at.
+    pub(super) fn processes(&self) -> impl Iterator<Item = Process> {
+        let proc = Path::new("/proc").join(self.proc());
+        let all = procfs::process::all_processes_with_root(proc);
+        all.into_iter().flatten().flatten()
+    }
+
     /// The cgroups of that process.
     pub(super) fn cgroups(&self, pid: i32) -> Result<Hierarchies> {
         let name = self.name(pid).to_string_lossy().into_owned();
@@ -90,7 +97,12 @@ impl Pod {
 
     /// Where a process of the pod is below the host's `/proc`: in the pod's own, which its root holds.
     fn name(&self, pid: i32) -> PathBuf {
+        self.proc().join(pid.to_string())
+    }
+
+    /// Where the pod's own `/proc` is below the host's.
+    fn proc(&self) -> PathBuf {
         let root = self.root.as_fd().as_raw_fd();
-        PathBuf::from(format!("self/fd/{root}/proc/{pid}"))
+        PathBuf::from(format!("self/fd/{root}/proc"))
     }
 }

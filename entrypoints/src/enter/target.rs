@@ -49,12 +49,17 @@ pub(super) struct Running {
 /// Finds the main process of `app`, and waits for it while the pod or the app starts.
 pub(super) fn find(pod: &Pod, app: &App) -> Result<Target> {
     let deadline = Instant::now() + START_TIME;
+    let mut at_rest = false;
     loop {
-        // Before the look: an app that starts in between is one that runs.
+        // Before the look, as is `at_rest`: an app that starts in between is one that runs.
         let ready = is_ready(pod);
         match look(pod, app)? {
             Found::Main(running) => return Ok(Target::Running(running)),
-            Found::Nothing if ready => return Ok(Target::Stopped),
+            Found::Nothing if ready && at_rest => return Ok(Target::Stopped),
+            Found::Nothing if ready && !is_prepared(pod, app) => {
+                at_rest = true;
+                continue;
+            }
             Found::Nothing | Found::Starting => {}
         }
         if supervisor::wait(&pod.init, Some(LOOK_AGAIN))? {
@@ -117,6 +122,17 @@ fn prepares(pod: &Pod, process: &Process) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether the program of ours that becomes the app runs. For systemd, and so for the pod, the app has started by that; what
+/// its main process is comes later.
+fn is_prepared(pod: &Pod, app: &App) -> bool {
+    let words = [PREPARE_APP, app.name.as_str()];
+    let is_ours = |process: &Process| {
+        let line = process.cmdline();
+        line.is_ok_and(|line| line.iter().take(2).eq(&words)) && prepares(pod, process)
+    };
+    pod.processes().any(|process| is_ours(&process))
 }
 
 /// Whether every app that starts with the pod has been started.

@@ -165,11 +165,7 @@ fn while_the_pod_starts() -> Result<()> {
         let handler = json!([{ "name": "pre-start", "exec": ["/probe", "wait-file", "/out/go"] }]);
         let app = App::probe("a", ["do", "write", "/out/up", "", "+", "hang"])
             .change(|image| image.app("eventHandlers", handler));
-        // For which the pod is not ready before the end of the test.
-        let late = App::probe("late", ["hang"])
-            .option("--annotation=appc.io/executor/supports-systemd-notify=true")
-            .option("--annotation=stage1/start-timeout=1h");
-        let running = fixture.pod([app, late]).option("--no-overlay").start()?;
+        let running = fixture.pod([app]).option("--no-overlay").start()?;
         let uuid = wait_for_running(fixture)?;
         let words = [
             "enter",
