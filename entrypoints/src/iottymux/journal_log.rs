@@ -220,7 +220,8 @@ impl JournalLog {
                 Err(_) => self.console = None,
             }
         }
-        self.shown.clear();
+        // With its memory: there may be many apps that say nothing more.
+        self.shown = Vec::new();
         Ok(())
     }
 }

@@ -128,6 +128,10 @@ impl Output {
         let Some(source) = self.source.as_ref().filter(|_| room > 0) else {
             return;
         };
+        let end = self.ring.end();
+        if self.readers.iter().all(|reader| reader.position == end) {
+            self.ring.forget();
+        }
         match rustix::io::read(source, self.ring.space(room)) {
             Ok(count) if count > 0 => self.ring.advance(count),
             Err(Errno::INTR | Errno::AGAIN) => return,

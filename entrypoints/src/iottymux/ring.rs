@@ -8,6 +8,8 @@ pub(super) const SIZE: usize = 128 * 1024;
 pub(super) struct Ring {
     bytes: Box<[u8]>,
     end: u64,
+    /// The position that the first of the bytes has, or had.
+    origin: u64,
 }
 
 impl Ring {
@@ -16,6 +18,7 @@ impl Ring {
         Ring {
             bytes: vec![0; SIZE].into_boxed_slice(),
             end: 0,
+            origin: 0,
         }
     }
 
@@ -26,12 +29,17 @@ impl Ring {
 
     /// The position of the first byte that is still there.
     pub(super) fn start(&self) -> u64 {
-        self.end.saturating_sub(SIZE as u64)
+        self.end.saturating_sub(SIZE as u64).max(self.origin)
+    }
+
+    /// Forgets all bytes, which everybody has: as long as they are few at a time the same memory is used for all of them.
+    pub(super) fn forget(&mut self) {
+        self.origin = self.end;
     }
 
     /// Where bytes are to be read to, `limit` of them at most. They take the place of the oldest.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
-        let at = Self::index(self.end);
+        let at = self.index(self.end);
         let length = limit.min(SIZE - at);
         &mut self.bytes[at..at + length]
     }
@@ -44,12 +52,12 @@ impl Ring {
     /// What there is from a position on, or the first part of it; nothing at the end.
     pub(super) fn from(&self, position: u64) -> &[u8] {
         let left = usize::try_from(self.end - position).unwrap_or(SIZE);
-        let at = Self::index(position);
+        let at = self.index(position);
         &self.bytes[at..at + left.min(SIZE - at)]
     }
 
-    fn index(position: u64) -> usize {
-        usize::try_from(position % SIZE as u64).unwrap_or_default()
+    fn index(&self, position: u64) -> usize {
+        usize::try_from((position - self.origin) % SIZE as u64).unwrap_or_default()
     }
 }
 
@@ -87,5 +95,26 @@ mod tests {
         }
         assert_eq!(ring.end() - ring.start(), SIZE as u64);
         assert!(ring.from(ring.end()).is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_its_place() {
+        let mut ring = Ring::new();
+        let mut seen = Vec::new();
+        for line in [&b"one"[..], b"two", b"three"] {
+            let space = ring.space(line.len());
+            space.copy_from_slice(line);
+            let position = ring.end();
+            ring.advance(line.len());
+            seen.extend_from_slice(ring.from(position));
+            ring.forget();
+            assert_eq!(
+                (ring.start(), ring.from(ring.end())),
+                (ring.end(), &b""[..])
+            );
+        }
+        assert_eq!(seen, b"onetwothree");
+        assert!(ring.bytes.starts_with(b"three\0"));
+        assert_eq!(ring.space(SIZE).len(), SIZE);
     }
 }

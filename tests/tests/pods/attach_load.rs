@@ -23,6 +23,7 @@ tests::cases!("attach_load":
     an_app_that_starts_again_is_attached_to_again,
     nothing_is_left_of_an_app_that_goes,
     pipes_can_be_opened_again,
+    what_serves_ten_apps_is_small,
 );
 
 const NO_LOG: &str = "--annotation=stage1/log-streams=false";
@@ -274,6 +275,35 @@ fn pipes_can_be_opened_again() -> Result<()> {
             ("it\n", "it\nit\n")
         );
         pod.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn what_serves_ten_apps_is_small() -> Result<()> {
+    with(|fixture| {
+        let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; \
+            >/out/$AC_APP_NAME; read x";
+        let names: Vec<_> = (0..10).map(|number| format!("app-{number}")).collect();
+        let apps = names.iter().map(|name| {
+            let app = shell("stream", &["stdin", "stdout"], script)?;
+            Ok(app.called(name))
+        });
+        let pod = fixture.pod(apps.collect::<Result<Vec<_>>>()?);
+        let (uuid, running) = pod.option("--no-overlay").start_prepared(&[])?;
+        for name in &names {
+            tests::wait::for_path(&fixture.out(name), Some(BOUND))?;
+            running
+                .wait_output(&format!("{name}["))
+                .context("no line")?;
+        }
+        let mux = process_of_pod(&uuid, "iottymux")?.as_raw_nonzero();
+        let rollup = std::fs::read_to_string(format!("/proc/{mux}/smaps_rollup"))?;
+        let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let share = share.and_then(|line| line.trim().strip_suffix(" kB"));
+        let share: u32 = share.context("no share")?.trim().parse()?;
+        ensure!(share <= 2048, "{share} KiB: {rollup}");
+        fixture.text(["stop", "--force", &uuid])?;
+        drop(running);
         Ok(())
     })
 }

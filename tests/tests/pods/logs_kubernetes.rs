@@ -5,12 +5,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::process::{Signal, kill_process};
 use tests::fixture::{App, Fixture, with};
 use tests::process::BOUND;
+
+use crate::common::process_of_pod;
 
 tests::cases!("logs_kubernetes":
     lines_of_both_streams,
     a_file_that_is_rotated,
+    a_new_file_is_asked_for,
     starts_append,
     pods_with_user_namespaces,
     links_lead_nowhere_outside,
@@ -69,12 +73,13 @@ fn lines_of_both_streams() -> Result<()> {
     })
 }
 
-fn a_file_that_is_rotated() -> Result<()> {
+/// Has the file of an app moved away between two lines of it.
+fn rotate(then: impl FnOnce(&str, &Path) -> Result<()>) -> Result<()> {
     with(|fixture| {
         let dir = directory(fixture)?;
         let steps = "print one + write /out/said x + wait-file /out/go + print two";
         let pod = fixture.pod([app("a", steps)]).option(MODE).option(dir);
-        let (_, running) = pod.start_prepared(&[])?;
+        let (uuid, running) = pod.start_prepared(&[])?;
         tests::wait::for_path(&fixture.out("said"), Some(BOUND))?;
         let file = fixture.path("k8s/a/0.log");
         // The file is there before the app starts.
@@ -83,11 +88,24 @@ fn a_file_that_is_rotated() -> Result<()> {
         })?;
         let rotated = fixture.path("k8s/a/0.log.1");
         fs::rename(&file, &rotated)?;
+        then(&uuid, &file)?;
         fs::write(fixture.out("go"), "")?;
         running.finish()?.expect(0)?;
         assert_eq!(lines(&rotated)?, ["stdout F one"]);
         assert_eq!(lines(&file)?, ["stdout F two"]);
         Ok(())
+    })
+}
+
+fn a_file_that_is_rotated() -> Result<()> {
+    rotate(|_, _| Ok(()))
+}
+
+fn a_new_file_is_asked_for() -> Result<()> {
+    rotate(|uuid, file| {
+        kill_process(process_of_pod(uuid, "iottymux")?, Signal::HUP)?;
+        // It is there before there is anything to write.
+        tests::wait::for_path(file, Some(BOUND))
     })
 }
 
