@@ -32,7 +32,7 @@ const CONSOLE: &str = "/dev/console";
 const LINE_MAX: usize = 1100 * 1024;
 
 /// How much goes to journald at once, in bytes: no more lines when there is as much.
-const BATCH: usize = 64 * 1024;
+const BATCH: usize = 16 * 1024;
 
 /// The largest datagram, in bytes. What is larger is handed over in a file, as the protocol has it.
 const DATAGRAM: usize = 128 * 1024;
