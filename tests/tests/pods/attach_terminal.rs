@@ -39,7 +39,7 @@ fn on_terminal(fixture: &Fixture, uuid: &str, options: &[&str]) -> Result<(Runni
 }
 
 /// Gives a terminal a size, of which an app tells when it has come to it: then somebody is attached.
-fn resize(running: &Running, terminal: &File, rows: u16, columns: u16) -> Result<()> {
+pub(crate) fn resize(running: &Running, terminal: &File, rows: u16, columns: u16) -> Result<()> {
     let size = Winsize {
         ws_row: rows,
         ws_col: columns,

@@ -2,15 +2,19 @@
 
 use std::io::Write;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::fixture::{App, with};
+use tests::image::file;
 use tests::process::{BOUND, Running};
+
+use crate::attach_terminal::resize;
 
 tests::cases!("console":
     both_streams_of_all_apps,
     long_lines_are_whole,
     output_may_be_discarded,
     interactive_on_a_terminal,
+    interactive_with_jobs_and_sizes,
     interactive_without_a_terminal,
     hostname_is_the_pods_uuid_by_default,
     hostname_as_asked,
@@ -107,6 +111,37 @@ fn interactive_on_a_terminal() -> Result<()> {
         let seen = fixture.seen("a")?;
         assert_eq!(seen.terminal.streams, [true; 3], "{:?}", seen.fds);
         ensure!(seen.terminal.controlling, "no controlling terminal");
+        Ok(())
+    })
+}
+
+fn interactive_with_jobs_and_sizes() -> Result<()> {
+    with(|fixture| {
+        let busybox = std::fs::read("/bin/busybox").context("read /bin/busybox")?;
+        let app = App::probe("a", ["exec", "/bin/busybox", "sh", "-i"])
+            .change(|image| image.with([file("bin/busybox", 0o755, busybox)]))
+            .option("--user=alice");
+        let command = fixture.pod([app]).option("--interactive").command()?;
+        let (running, mut terminal) = Running::on_terminal(&command)?;
+        // What is typed before the app starts is thrown away with whatever else there was.
+        running.wait_output("$ ")?;
+        let mut say = |text: &str| terminal.write_all(text.as_bytes());
+        say("/probe do print begun + until-size 31 71 + echo-line\r")?;
+        running.wait_output("begun\r\n")?;
+        say("\x1a")?;
+        running.wait_output("Stopped")?;
+        // The shell answers meanwhile.
+        say("/probe print between-$((1+1))\r")?;
+        running.wait_output("between-2")?;
+        // What comes while the shell reads a line is the shell's.
+        say("echo mark$((2+3)); fg\r")?;
+        running.wait_output("mark5")?;
+        resize(&running, &terminal, 31, 71)?;
+        let mut say = |text: &str| terminal.write_all(text.as_bytes());
+        say("again\r")?;
+        running.wait_output("echo: again")?;
+        say("exit 5\r")?;
+        running.finish()?.expect(5)?;
         Ok(())
     })
 }
