@@ -1,7 +1,9 @@
 //! Labels and annotations.
 
-use serde::de::{Deserializer, Error, Unexpected};
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::field::{Checked, Field};
@@ -67,14 +69,25 @@ pub fn label<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
 }
 
 fn text_or_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(text) => Ok(text),
-        Value::Bool(value) => Ok(value.to_string()),
-        _ => Err(D::Error::invalid_type(
-            Unexpected::Other("value"),
-            &"a string",
-        )),
+    struct TextOrBoolean;
+
+    impl Visitor<'_> for TextOrBoolean {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<String, E> {
+            Ok(value.to_string())
+        }
     }
+
+    deserializer.deserialize_any(TextOrBoolean)
 }
 
 /// Checks a list of labels.
