@@ -41,6 +41,11 @@ impl PodDir {
         self.0.join("pod.lck")
     }
 
+    /// Which change of the apps has begun and not ended, if one has; stage0's own.
+    pub fn change(&self) -> PathBuf {
+        self.0.join("change")
+    }
+
     /// What stage0 keeps of the images of all apps.
     pub fn apps_info(&self) -> PathBuf {
         self.0.join("appsinfo")

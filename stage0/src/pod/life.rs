@@ -11,7 +11,7 @@ use common::status::{self, AppStatus};
 use common::usage::Usage;
 use serde_json::{Map, Value};
 
-use super::change::ADDING;
+use super::change::{Begun, Verb};
 use super::process;
 use super::report::written_root;
 use super::run::read_manifest;
@@ -65,10 +65,10 @@ pub fn lives(seen: &Seen, proc: &Path) -> Result<Vec<AppLife>> {
     let root = written_root(&dir);
     let runs = seen.state == State::Running;
     let cgroup = process::cgroup(&dir).filter(|_| runs);
-    let added = |name: &str| !dir.app_info(name).join(ADDING).exists();
+    let begun = Begun::read(&dir)?.filter(|begun| begun.verb == Verb::Adding);
     let apps = manifest.apps.into_iter();
     Ok(apps
-        .filter(|app| added(app.name.as_str()))
+        .filter(|app| begun.as_ref().is_none_or(|begun| begun.app != app.name))
         .map(|app| {
             let name = app.name.as_str();
             let status = root.as_ref().and_then(|root| read_status(root, name));

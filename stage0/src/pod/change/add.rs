@@ -11,7 +11,7 @@ use common::user_namespace;
 
 use super::cross::Failure;
 use super::manifest::Manifest;
-use super::{ADDING, Change, delete_file};
+use super::{Begun, Change, Verb, delete_file};
 use crate::pod::delete::delete_tree;
 use crate::pod::mounts::unmount_below;
 use crate::pod::overlay::Layers;
@@ -77,18 +77,18 @@ impl Change<'_> {
             undo.push(|| self.cross(entrypoint::APP_RM, &[format!("--app={name}")]));
         }
         added?;
-        delete_file(&self.dir().app_info(name).join(ADDING))?;
+        Begun::end(self.dir())?;
         undo.keep();
         Ok(())
     }
 
     /// Writes down that an app is being added, and of which image.
     fn note<'u>(&'u self, name: &str, image: &ImageManifest, undo: &mut Undo<'u>) -> Result<()> {
+        Begun::write(self.dir(), Verb::Adding, name)?;
+        undo.push(|| Begun::end(self.dir()));
         let info = self.dir().app_info(name);
         fs::create_dir(&info).with_context(|| format!("make {}", info.display()))?;
-        let made = info.clone();
-        undo.push(move || delete_tree(&made));
-        touch(&info.join(ADDING))?;
+        undo.push(move || delete_tree(&info));
         whole::write(&self.dir().app_image_manifest(name), &image.to_json())
     }
 

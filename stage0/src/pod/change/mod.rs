@@ -1,13 +1,12 @@
 //! Changes the apps of a running pod (contract.md, "What adding an app does in stage0", "Locking").
 //!
-//! A change holds `pod.lck`, and begins by completing what a killed one has left. That shows in the files that stage0
-//! keeps of each app: an app that is being added has the marker `adding` there, and one that is being removed the marker
-//! `removing`; files of an app that the manifest does not name are those of an addition that came not far. So whoever is
-//! killed at any point leaves a pod in which the next command works.
+//! A change holds `pod.lck`, and begins by completing what a killed one has left, which the file of [`begun`] tells. So
+//! whoever is killed at any point leaves a pod in which the next command works.
 //!
 //! Starts and stops take no lock, as the contract has it.
 
 mod add;
+mod begun;
 mod cross;
 mod manifest;
 mod remove;
@@ -24,14 +23,9 @@ use super::lock::Lock;
 use cross::Crossing;
 
 pub use add::Addition;
+pub(super) use begun::{Begun, Verb};
 pub use cross::crossing;
 pub use running::RunningPod;
-
-/// Marker among stage0's files of an app: its addition has begun and not ended.
-pub const ADDING: &str = "adding";
-
-/// The same for its removal.
-const REMOVING: &str = "removing";
 
 /// Whether an app that runs is ended by force, or ended at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,33 +64,18 @@ impl<'p> Change<'p> {
             .call(entrypoint, args)
     }
 
-    /// Completes changes that were left half done.
+    /// Completes a change that was left half done.
     fn complete(&mut self) -> Result<()> {
-        remove::delete_unfinished(&self.dir().manifest())?;
-        for app in self.known_apps()? {
-            let info = self.dir().app_info(&app);
-            let half = [ADDING, REMOVING].iter().any(|m| info.join(m).exists());
-            if half || self.manifest().app(&app).is_none() {
-                let uuid = self.pod.uuid.clone();
-                self.clear(&app).with_context(|| {
-                    format!("clear app {app} of pod {uuid}, left half done by another command")
-                })?;
-            }
+        for file in [self.dir().manifest(), self.dir().change()] {
+            remove::delete_unfinished(&file)?;
         }
-        Ok(())
-    }
-
-    /// The apps of which stage0 keeps files.
-    fn known_apps(&self) -> Result<Vec<String>> {
-        let dir = self.dir().apps_info();
-        let context = || format!("read {}", dir.display());
-        let mut apps = Vec::new();
-        for entry in fs::read_dir(&dir).with_context(context)? {
-            let name = entry.with_context(context)?.file_name();
-            apps.extend(name.into_string().ok());
-        }
-        apps.sort();
-        Ok(apps)
+        let Some(Begun { app, .. }) = Begun::read(self.dir())? else {
+            return Ok(());
+        };
+        let uuid = self.pod.uuid.clone();
+        self.clear(app.as_str()).with_context(|| {
+            format!("clear app {app} of pod {uuid}, left half done by another command")
+        })
     }
 }
 

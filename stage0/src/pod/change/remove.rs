@@ -9,12 +9,11 @@ use common::annotation::entrypoint;
 
 use super::manifest::Manifest;
 use super::running::stop_args;
-use super::{Change, Force, REMOVING, delete_file};
+use super::{Begun, Change, Force, Verb, delete_file};
 use crate::pod::delete::delete_tree;
 use crate::pod::life::is_running;
 use crate::pod::mounts::unmount_below;
 use crate::pod::overlay::Layers;
-use crate::pod::prepare::touch;
 use crate::pod::run::read_tree_id;
 use crate::whole;
 
@@ -39,8 +38,7 @@ impl Change<'_> {
     }
 
     fn remove_known(&mut self, app: &str, force: Force) -> Result<()> {
-        let marker = self.dir().app_info(app).join(REMOVING);
-        touch(&marker)?;
+        Begun::write(self.dir(), Verb::Removing, app)?;
         let args = [format!("--app={app}")];
         let mut forgotten = Ok(());
         if force.0 {
@@ -49,7 +47,7 @@ impl Change<'_> {
         let forgotten = forgotten.and_then(|()| self.cross(entrypoint::APP_RM, &args));
         if forgotten.is_err() {
             // It has the app still; the next attempt goes on from there.
-            delete_file(&marker)?;
+            Begun::end(self.dir())?;
         }
         forgotten?;
         self.delete(app)
@@ -100,8 +98,9 @@ impl Change<'_> {
             whole::write(&dir.manifest(), &manifest.text)?;
             self.pod.manifest = manifest;
         }
-        // Last: by these the next command knows that something is left to do.
-        delete_tree(&dir.app_info(app))
+        delete_tree(&dir.app_info(app))?;
+        // Last: by this the next command knows that something is left to do.
+        Begun::end(&dir)
     }
 }
 

@@ -10,7 +10,7 @@ use common::pod::{PodDir, SUPERVISOR_READY};
 
 use super::cross::Crossing;
 use super::manifest::Manifest;
-use super::{ADDING, Force, REMOVING, delete_file};
+use super::{Begun, Force, delete_file};
 use crate::pod::entrypoint::Stage1;
 use crate::pod::prepare::touch;
 use crate::pod::{Place, Pods, State, process, wait};
@@ -141,10 +141,7 @@ impl<'p> RunningPod<'p> {
     fn must_have(&self, app: &str) -> Result<()> {
         let manifest = self.manifest.now(&self.dir)?;
         ensure!(manifest.content.app(app).is_some(), "there is no such app");
-        let info = self.dir.app_info(app);
-        ensure!(!info.join(ADDING).exists(), "it is being added");
-        ensure!(!info.join(REMOVING).exists(), "it is being removed");
-        Ok(())
+        Begun::must_not_be_of(&self.dir, app)
     }
 }
 
