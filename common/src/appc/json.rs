@@ -23,9 +23,14 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestErro
     }
     let value: Value = serde_json::from_slice(bytes).map_err(ManifestError::Syntax)?;
     // Of a field that is there twice the last value counts, as `Value` has it.
+    of_value(&value)
+}
+
+/// What a value stands for.
+pub(crate) fn of_value<T: DeserializeOwned>(value: &Value) -> Result<T, ManifestError> {
     serde_json::from_slice(value.to_string().as_bytes()).map_err(|error| {
         // The text has one line.
-        let (path, part) = stopped_at(&value, error.column());
+        let (path, part) = stopped_at(value, error.column());
         field_error(&path, part, &message(&error))
     })
 }

@@ -22,6 +22,7 @@ pub use app::{App, EnvironmentVariable, EventHandler, MountPoint};
 pub use error::ManifestError;
 pub use image::{Dependency, ImageManifest};
 pub use isolator::Isolator;
+pub(crate) use json::of_value;
 pub use metadata::{Annotation, Label, annotation, label};
 pub use name::{AcIdentifier, AcName, ImageId, NameError, Uuid};
 pub use pod::{Mount, PodManifest, RuntimeApp, RuntimeImage};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Version;
+use crate::appc::of_value;
 
 /// What a network gives the pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,10 +107,9 @@ impl Outcome {
         ensure!(answer.is_object(), "unexpected answer: must be an object");
         without_null(&mut answer);
         if version >= Version::INTERFACES {
-            return serde_path_to_error::deserialize(&answer).context("unexpected answer");
+            return of_value(&answer).context("unexpected answer");
         }
-        let early: Early =
-            serde_path_to_error::deserialize(&answer).context("unexpected answer")?;
+        let early: Early = of_value(&answer).context("unexpected answer")?;
         let mut outcome = Outcome {
             dns: early.dns,
             ..Self::default()
