@@ -220,16 +220,19 @@ pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
     Ok(())
 }
 
-/// Enters the pod's cgroup, unless nspawn has systemd make it.
+/// Enters the pod's cgroup. Where nspawn has systemd make it, only those in it are made and entered that the pod's root
+/// is to have in a user namespace: others the pod makes itself.
 fn enter_cgroup(
     facts: &HostFacts,
     cgroup: &PodCgroup,
     users: Option<IdRange>,
 ) -> Result<Option<Entered>> {
-    if cgroup.scope {
-        return Ok(None);
-    }
-    facts.cgroups.enter(&cgroup.path, users).map(Some)
+    let hierarchies = match (cgroup.scope, users) {
+        (true, None) => return Ok(None),
+        (true, Some(_)) => facts.cgroups.of_scopes(),
+        (false, _) => facts.cgroups.clone(),
+    };
+    hierarchies.enter(&cgroup.path, users).map(Some)
 }
 
 /// Sets the limits of the pod's cgroup, and notes what became of them and of the pod's other isolators.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Inputs, Step, refuse_ignored, resources};
 use crate::appc::isolator::{APPARMOR_PROFILE, SELINUX_CONTEXT, SYSCTL, isolator};
+use crate::cgroup::{DEVICES, OF_SYSTEMD};
 use crate::facts::PodCgroup;
 use crate::isolate::resource::Resources;
 use crate::isolate::sysctl;
@@ -17,8 +18,14 @@ use crate::unit::MUX_UNIT;
 /// Where the image has units of its own.
 const IMAGE_UNITS: &str = "/usr/lib/systemd/system";
 
-/// The v1 controllers that systemd uses, and gives a scope of its own.
-const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
+/// By what a scope has a cgroup in the hierarchy of a v1 controller that it has no limit of: its apps may have one. For
+/// devices it always has.
+const ACCOUNTING: [(&str, &str); 4] = [
+    ("cpu", "CPUAccounting"),
+    ("blkio", "IOAccounting"),
+    ("memory", "MemoryAccounting"),
+    ("pids", "TasksAccounting"),
+];
 
 /// The isolation of the pod.
 pub(super) struct Isolation {
@@ -47,8 +54,10 @@ pub(super) fn streams(root: &StageRoot) -> Step {
 pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) -> Result<Isolation> {
     let isolators = &inputs.pod.manifest.isolators;
     let planned = resources::of_pod(inputs)?;
+    let [controllers, in_scope] = controllers(inputs, cgroup);
     let spec = PodSpec {
-        controllers: controllers(inputs),
+        controllers,
+        in_scope,
         sysctl: sysctl::parameters(isolators, inputs.options)?,
     };
     let mut json = serde_json::to_string_pretty(&spec)?;
@@ -92,25 +101,31 @@ fn properties(inputs: &Inputs<'_>, resources: &Resources) -> Vec<String> {
     }
     let devices = inputs.pod.devices.values();
     directives.extend(devices.map(|device| ("DeviceAllow", format!("{device} rw"))));
+    let of_v1 = |name| inputs.facts.cgroups.has_controller(name, "", &[]);
+    let accounted = ACCOUNTING.iter().filter(|(name, _)| of_v1(name));
+    directives.extend(accounted.map(|(_, key)| (*key, "yes".into())));
     directives
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
 }
 
-/// The v1 controllers in whose hierarchies the pod has a cgroup of its own: all that are mounted where init makes it, those
-/// of systemd where systemd does. In a user namespace nspawn mounts them writable by itself.
-fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
-    if inputs.options.private_users.is_some() {
-        return Vec::new();
-    }
+/// The v1 controllers in whose hierarchies the pod has a cgroup of its own, of those that systemd uses: its first program
+/// makes them writable. And those of which the host's systemd has put it into its scope.
+///
+/// In a user namespace nspawn mounts them writable by itself, and the policy for devices is not the pod's to make.
+fn controllers(inputs: &Inputs<'_>, cgroup: &PodCgroup) -> [Vec<String>; 2] {
+    let private = inputs.options.private_users.is_some();
     let present = |name: &&str| inputs.facts.cgroups.has_controller(name, "", &[]);
-    OF_SYSTEMD
-        .iter()
-        .copied()
-        .filter(|name| present(name))
-        .map(str::to_owned)
-        .collect()
+    let own = OF_SYSTEMD.into_iter().filter(present);
+    let own = own.filter(|name| !private || *name != DEVICES);
+    let own: Vec<_> = own.map(str::to_owned).collect();
+    let in_scope = if cgroup.scope {
+        own.clone()
+    } else {
+        Vec::new()
+    };
+    [if private { Vec::new() } else { own }, in_scope]
 }
 
 /// Why the devices of apps are not restricted. It is done by a v1 controller, or by a BPF program in the unified hierarchy.

@@ -1,9 +1,9 @@
 //! What machined's commands can do with a pod.
 
 use anyhow::{Result, ensure};
-use tests::vm::{Config, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
-use super::bench::{Bench, SYSTEMD};
+use super::bench::Bench;
 
 /// Starts a pod as from a shell, whose app tells when it is up and when it is asked to end.
 const RUN: &str = r#"
@@ -29,8 +29,8 @@ const ENDING: [(&str, bool); 5] = [
 ];
 const NAMES: [&str; 5] = ["poweroff", "stop", "reboot", "terminate", "kill"];
 
-pub(crate) fn machinectl_shows_and_ends_pods() -> Result<()> {
-    let bench = Bench::new(SYSTEMD)?;
+pub(crate) fn machinectl_shows_and_ends_pods(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         let config = config
             .text("run", RUN)
