@@ -69,6 +69,21 @@ fn entering_joins_every_hierarchy_and_leaving_goes_back() {
 }
 
 #[test]
+fn a_scope_is_limited_in_some_hierarchies() {
+    let fake = Fake::new();
+    let mut hierarchies = fake.hierarchies.clone();
+    for controllers in [&["cpu", "cpuacct"][..], &["devices"], &["name=systemd"]] {
+        hierarchies.0.push(Hierarchy {
+            controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+            ..hierarchies.0[0].clone()
+        });
+    }
+    let limited = hierarchies.of_scopes().0.into_iter();
+    let limited: Vec<_> = limited.map(|h| h.controllers.join(",")).collect();
+    assert_eq!(limited, ["memory", "cpu,cpuacct"]);
+}
+
+#[test]
 fn who_is_kept_does_not_go_back() {
     let fake = Fake::new();
     fake.hierarchies.enter(Path::new(POD), None).unwrap().keep();
