@@ -125,10 +125,10 @@ impl Hierarchies {
     /// The v1 hierarchies in which systemd limits a scope, and leaves the cgroup to root. That of `devices` is not among
     /// them: the kernel takes no new policy of a cgroup with others below it (devices.rst), and in a user namespace apps
     /// have none of their own.
-    pub fn of_scopes(&self) -> Self {
-        let limits = |c: &str| c != DEVICES && OF_SYSTEMD.contains(&c);
-        let limits = |h: &&Hierarchy| h.controllers.iter().any(|c| limits(c));
-        Hierarchies(self.0.iter().filter(limits).cloned().collect())
+    pub fn of_scopes(mut self) -> Self {
+        let limits = |c: &String| c != DEVICES && OF_SYSTEMD.contains(&c.as_str());
+        self.0.retain(|h| h.controllers.iter().any(limits));
+        self
     }
 
     /// Whether the host has a controller, by its names on v1 and v2. `unified` are those of the unified hierarchy.
@@ -145,36 +145,26 @@ impl Hierarchies {
     /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both. With a user
     /// namespace the pod's root may make cgroups in it.
     ///
-    /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the
-    /// ones right after it do not.
-    pub fn enter(&self, path: &Path, users: Option<IdRange>) -> Result<Entered> {
+    /// All are joined in one go: the first join after a quiet moment waits for the kernel (10 to 20 ms), the ones right
+    /// after it do not.
+    pub fn enter(self, path: &Path, users: Option<IdRange>) -> Result<Entered> {
         let mut entered = Entered {
-            hierarchies: self.clone(),
+            hierarchies: self,
             path: path.to_owned(),
             enabled: Vec::new(),
             kept: false,
         };
-        let prepare = |hierarchy: &Hierarchy| {
+        for hierarchy in &entered.hierarchies.0 {
             let inner = inner(hierarchy, path);
-            make(hierarchy, &inner)?;
-            // nspawn delegates the others, where it puts the pod into a cgroup below.
-            match users {
-                Some(users) if inner != path => delegate(&hierarchy.dir(&inner), users),
-                _ => Ok(()),
-            }
-        };
-        self.0.iter().try_for_each(prepare)?;
-        for hierarchy in &self.0 {
-            let dir = hierarchy.dir(&inner(hierarchy, path));
-            let mut again = false;
             // The host's systemd may remove empty cgroups below a slice of its own.
-            let joined = despite_removal(|| {
-                if std::mem::replace(&mut again, true) {
-                    prepare(hierarchy)?;
+            despite_removal(|| {
+                make(hierarchy, &inner)?;
+                // nspawn delegates the others, where it puts the pod into a cgroup below.
+                if let (Some(users), true) = (users, inner != path) {
+                    delegate(&hierarchy.dir(&inner), users)?;
                 }
-                join(&dir)
-            });
-            joined.inspect_err(|_| entered.leave())?;
+                join(&hierarchy.dir(&inner))
+            })?;
         }
         entered.enable();
         Ok(entered)

@@ -94,10 +94,8 @@ pub struct VolumeMount {
 pub struct PodSpec {
     /// The v1 controllers in whose hierarchies the pod has a cgroup of its own.
     pub controllers: Vec<String>,
-    /// The v1 controllers in whose hierarchies the host's systemd has put it into its scope, which is not the pod's to
-    /// change.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub in_scope: Vec<String>,
+    /// Whether the host's systemd has put it into its scope there, which is not the pod's to change.
+    pub in_scope: bool,
     /// Kernel parameters, by name.
     pub sysctl: BTreeMap<String, String>,
 }

@@ -227,11 +227,13 @@ fn enter_cgroup(
     cgroup: &PodCgroup,
     users: Option<IdRange>,
 ) -> Result<Option<Entered>> {
-    let hierarchies = match (cgroup.scope, users) {
-        (true, None) => return Ok(None),
-        (true, Some(_)) => facts.cgroups.of_scopes(),
-        (false, _) => facts.cgroups.clone(),
-    };
+    if cgroup.scope && users.is_none() {
+        return Ok(None);
+    }
+    let mut hierarchies = facts.cgroups.clone();
+    if cgroup.scope {
+        hierarchies = hierarchies.of_scopes();
+    }
     hierarchies.enter(&cgroup.path, users).map(Some)
 }
 

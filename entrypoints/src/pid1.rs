@@ -55,8 +55,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         serde_json::from_slice(&content).with_context(|| format!("read {}", path.display()))?;
     open_controllers(&spec.controllers)?;
     // What is below the scope already must not go deeper.
-    if !args.iter().any(|arg| arg == ANEW) {
-        leave_scope(&spec.in_scope).context("leave the scope of the host's systemd")?;
+    if spec.in_scope && !args.iter().any(|arg| arg == ANEW) {
+        leave_scope(&spec.controllers).context("leave the scope of the host's systemd")?;
     }
     set_parameters(&spec).context("set the pod's kernel parameters")?;
     let filter = filter(&StageRoot::new("/"))?;

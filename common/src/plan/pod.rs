@@ -20,11 +20,11 @@ const IMAGE_UNITS: &str = "/usr/lib/systemd/system";
 
 /// By what a scope has a cgroup in the hierarchy of a v1 controller that it has no limit of: its apps may have one. For
 /// devices it always has.
-const ACCOUNTING: [(&str, &str); 4] = [
-    ("cpu", "CPUAccounting"),
-    ("blkio", "IOAccounting"),
-    ("memory", "MemoryAccounting"),
-    ("pids", "TasksAccounting"),
+const ACCOUNTING: [&str; 4] = [
+    "CPUAccounting",
+    "IOAccounting",
+    "MemoryAccounting",
+    "TasksAccounting",
 ];
 
 /// The isolation of the pod.
@@ -54,10 +54,9 @@ pub(super) fn streams(root: &StageRoot) -> Step {
 pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) -> Result<Isolation> {
     let isolators = &inputs.pod.manifest.isolators;
     let planned = resources::of_pod(inputs)?;
-    let [controllers, in_scope] = controllers(inputs, cgroup);
     let spec = PodSpec {
-        controllers,
-        in_scope,
+        controllers: controllers(inputs),
+        in_scope: cgroup.scope,
         sysctl: sysctl::parameters(isolators, inputs.options)?,
     };
     let mut json = serde_json::to_string_pretty(&spec)?;
@@ -101,31 +100,25 @@ fn properties(inputs: &Inputs<'_>, resources: &Resources) -> Vec<String> {
     }
     let devices = inputs.pod.devices.values();
     directives.extend(devices.map(|device| ("DeviceAllow", format!("{device} rw"))));
-    let of_v1 = |name| inputs.facts.cgroups.has_controller(name, "", &[]);
-    let accounted = ACCOUNTING.iter().filter(|(name, _)| of_v1(name));
-    directives.extend(accounted.map(|(_, key)| (*key, "yes".into())));
+    if !inputs.facts.cgroups.is_unified() {
+        directives.extend(ACCOUNTING.map(|key| (key, "yes".into())));
+    }
     directives
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
 }
 
-/// The v1 controllers in whose hierarchies the pod has a cgroup of its own, of those that systemd uses: its first program
-/// makes them writable. And those of which the host's systemd has put it into its scope.
-///
-/// In a user namespace nspawn mounts them writable by itself, and the policy for devices is not the pod's to make.
-fn controllers(inputs: &Inputs<'_>, cgroup: &PodCgroup) -> [Vec<String>; 2] {
+/// The v1 controllers in whose hierarchies the pod has a cgroup of its own, of those that systemd uses. In a user namespace
+/// the policy for devices is not the pod's to make.
+fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
     let private = inputs.options.private_users.is_some();
-    let present = |name: &&str| inputs.facts.cgroups.has_controller(name, "", &[]);
-    let own = OF_SYSTEMD.into_iter().filter(present);
-    let own = own.filter(|name| !private || *name != DEVICES);
-    let own: Vec<_> = own.map(str::to_owned).collect();
-    let in_scope = if cgroup.scope {
-        own.clone()
-    } else {
-        Vec::new()
-    };
-    [if private { Vec::new() } else { own }, in_scope]
+    OF_SYSTEMD
+        .iter()
+        .filter(|name| inputs.facts.cgroups.has_controller(name, "", &[]))
+        .filter(|name| !private || **name != DEVICES)
+        .map(|name| (*name).to_owned())
+        .collect()
 }
 
 /// Why the devices of apps are not restricted. It is done by a v1 controller, or by a BPF program in the unified hierarchy.
