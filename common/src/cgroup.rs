@@ -53,12 +53,16 @@ impl Hierarchy {
 /// In a v1 hierarchy of a controller the pod is put into a cgroup of this name below its own, which keeps the limits of the
 /// pod as a whole: the pod can write to all that it sees, and sees only from the cgroup that it was started in. In the
 /// other hierarchies nspawn does the same, under the same name.
-const PAYLOAD: &str = "payload";
+pub const PAYLOAD: &str = "payload";
+
+/// The v1 controllers that systemd uses: in their hierarchies a scope has a cgroup of its own.
+pub(crate) const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", DEVICES, "pids"];
+pub(crate) const DEVICES: &str = "devices";
 
 /// The controllers of the unified hierarchy that limits are set by.
 const LIMITING: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
-/// How often a process that is moved at the same time is followed.
+/// How often a cgroup that is removed at the same time is tried again.
 const JOIN_TRIES: u32 = 100;
 
 /// All cgroup hierarchies in use.
@@ -115,15 +119,16 @@ impl Hierarchies {
     /// Moves this process into the cgroups of another one. The other may be moved meanwhile: systemd removes a v1 cgroup
     /// of its own when the last unit that needs the controller is gone, and moves itself out of it before.
     pub fn join_those_of(proc: &Path, process: &str) -> Result<()> {
-        let mut tries = JOIN_TRIES;
-        loop {
-            let joined = Hierarchies::of_process(proc, process)?.join();
-            tries -= 1;
-            match joined {
-                Err(err) if tries > 0 && is_gone(&err) => {}
-                joined => return joined,
-            }
-        }
+        despite_removal(|| Hierarchies::of_process(proc, process)?.join())
+    }
+
+    /// The v1 hierarchies in which systemd limits a scope, and leaves the cgroup to root. That of `devices` is not among
+    /// them: the kernel takes no new policy of a cgroup with others below it (devices.rst), and in a user namespace apps
+    /// have none of their own.
+    pub fn of_scopes(mut self) -> Self {
+        let limits = |c: &String| c != DEVICES && OF_SYSTEMD.contains(&c.as_str());
+        self.0.retain(|h| h.controllers.iter().any(limits));
+        self
     }
 
     /// Whether the host has a controller, by its names on v1 and v2. `unified` are those of the unified hierarchy.
@@ -140,25 +145,26 @@ impl Hierarchies {
     /// Makes the cgroup `path` in every hierarchy and moves this process into it. Leaving undoes both. With a user
     /// namespace the pod's root may make cgroups in it.
     ///
-    /// All joins are done back to back: the first after a quiet moment waits for the kernel (10 to 20 ms), the
-    /// ones right after it do not.
-    pub fn enter(&self, path: &Path, users: Option<IdRange>) -> Result<Entered> {
+    /// All are joined in one go: the first join after a quiet moment waits for the kernel (10 to 20 ms), the ones right
+    /// after it do not.
+    pub fn enter(self, path: &Path, users: Option<IdRange>) -> Result<Entered> {
         let mut entered = Entered {
-            hierarchies: self.clone(),
+            hierarchies: self,
             path: path.to_owned(),
             enabled: Vec::new(),
             kept: false,
         };
-        for hierarchy in &self.0 {
+        for hierarchy in &entered.hierarchies.0 {
             let inner = inner(hierarchy, path);
-            make(hierarchy, &inner)?;
-            // nspawn delegates the others, where it puts the pod into a cgroup below.
-            if let (Some(users), true) = (users, inner != path) {
-                delegate(&hierarchy.dir(&inner), users)?;
-            }
-        }
-        for hierarchy in &self.0 {
-            join(&hierarchy.dir(&inner(hierarchy, path))).inspect_err(|_| entered.leave())?;
+            // The host's systemd may remove empty cgroups below a slice of its own.
+            despite_removal(|| {
+                make(hierarchy, &inner)?;
+                // nspawn delegates the others, where it puts the pod into a cgroup below.
+                if let (Some(users), true) = (users, inner != path) {
+                    delegate(&hierarchy.dir(&inner), users)?;
+                }
+                join(&hierarchy.dir(&inner))
+            })?;
         }
         entered.enable();
         Ok(entered)
@@ -316,6 +322,18 @@ fn delegate(dir: &Path, users: IdRange) -> Result<()> {
             .with_context(|| format!("give {} to the pod's root", path.display()))?;
     }
     Ok(())
+}
+
+/// Tries again what meets a cgroup that somebody removes at the same time.
+fn despite_removal(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut tries = JOIN_TRIES;
+    loop {
+        tries -= 1;
+        match attempt() {
+            Err(err) if tries > 0 && is_gone(&err) => {}
+            ended => return ended,
+        }
+    }
 }
 
 /// Whether a cgroup was removed before something was written to it.

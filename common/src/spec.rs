@@ -94,6 +94,8 @@ pub struct VolumeMount {
 pub struct PodSpec {
     /// The v1 controllers in whose hierarchies the pod has a cgroup of its own.
     pub controllers: Vec<String>,
+    /// Whether the host's systemd has put it into its scope there, which is not the pod's to change.
+    pub in_scope: bool,
     /// Kernel parameters, by name.
     pub sysctl: BTreeMap<String, String>,
 }

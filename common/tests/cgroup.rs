@@ -60,7 +60,11 @@ impl Fake {
 #[test]
 fn entering_joins_every_hierarchy_and_leaving_goes_back() {
     let fake = Fake::new();
-    let entered = fake.hierarchies.enter(Path::new(POD), None).unwrap();
+    let entered = fake
+        .hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap();
     assert_eq!(fake.procs(POD), ["0", "", ""]);
     assert_eq!(fake.procs(PAYLOAD), ["", "0", "0"]);
     assert_eq!(fake.procs(OWN), ["", "", ""]);
@@ -69,9 +73,28 @@ fn entering_joins_every_hierarchy_and_leaving_goes_back() {
 }
 
 #[test]
+fn a_scope_is_limited_in_some_hierarchies() {
+    let fake = Fake::new();
+    let mut hierarchies = fake.hierarchies.clone();
+    for controllers in [&["cpu", "cpuacct"][..], &["devices"], &["name=systemd"]] {
+        hierarchies.0.push(Hierarchy {
+            controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+            ..hierarchies.0[0].clone()
+        });
+    }
+    let limited = hierarchies.of_scopes().0.into_iter();
+    let limited: Vec<_> = limited.map(|h| h.controllers.join(",")).collect();
+    assert_eq!(limited, ["memory", "cpu,cpuacct"]);
+}
+
+#[test]
 fn who_is_kept_does_not_go_back() {
     let fake = Fake::new();
-    fake.hierarchies.enter(Path::new(POD), None).unwrap().keep();
+    fake.hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap()
+        .keep();
     assert_eq!(fake.procs(POD), ["0", "", ""]);
     assert_eq!(fake.procs(PAYLOAD), ["", "0", "0"]);
     assert_eq!(fake.procs(OWN), ["", "", ""]);
@@ -84,7 +107,11 @@ fn limiting_controllers_are_passed_on_and_taken_back() {
     fs::create_dir_all(fake.path("unified/outer")).unwrap();
     let control = fake.path("unified/outer/cgroup.subtree_control");
     fs::write(&control, "cpu memory pids\n").unwrap();
-    let entered = fake.hierarchies.enter(Path::new(POD), None).unwrap();
+    let entered = fake
+        .hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap();
     assert_eq!(fs::read_to_string(&control).unwrap(), "+io");
     drop(entered);
     assert_eq!(fs::read_to_string(&control).unwrap(), "-io");
@@ -105,7 +132,11 @@ fn cpusets_are_filled_from_their_parents() {
     ] {
         fs::write(fake.path("cpuset").join(file), content).unwrap();
     }
-    fake.hierarchies.enter(Path::new(POD), None).unwrap().keep();
+    fake.hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap()
+        .keep();
     let read = |file| fs::read_to_string(fake.path("cpuset").join(file)).unwrap();
     assert_eq!(
         (read("outer/cpuset.cpus"), read("outer/cpuset.mems")),
@@ -118,23 +149,35 @@ fn cpusets_are_filled_from_their_parents() {
 }
 
 #[test]
-fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
+fn a_cgroup_that_cannot_be_made_has_the_others_left() {
     let fake = Fake::new();
     fs::write(fake.path("memory/outer"), "a file").unwrap();
-    let error = fake.hierarchies.enter(Path::new(POD), None).unwrap_err();
+    let error = fake
+        .hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap_err();
     let start = format!(
         "make cgroup {}: ",
         fake.path("memory/outer/pod/payload").display()
     );
     assert!(format!("{error:#}").starts_with(&start), "{error:#}");
-    assert!(!fake.path("unified/outer/pod").exists());
+    // What was joined already. Of plain files it cannot be removed, as it has one.
+    assert_eq!(fake.procs(OWN), ["0", "0", "0"]);
+    let left = fs::read_dir(fake.path("unified/outer/pod")).unwrap();
+    assert_eq!(left.count(), 1);
+    assert!(!fake.path("cpuset/outer").exists());
 }
 
 #[test]
 fn a_cgroup_that_cannot_be_joined_is_left_everywhere() {
     let fake = Fake::new();
     fs::create_dir_all(fake.path("memory/outer/pod/payload/cgroup.procs")).unwrap();
-    let error = fake.hierarchies.enter(Path::new(POD), None).unwrap_err();
+    let error = fake
+        .hierarchies
+        .clone()
+        .enter(Path::new(POD), None)
+        .unwrap_err();
     let file = fake.path("memory/outer/pod/payload/cgroup.procs");
     let start = format!("write 0 to {}: ", file.display());
     assert!(format!("{error:#}").starts_with(&start), "{error:#}");
@@ -218,7 +261,7 @@ fn processes_are_moved_counted_and_killed() {
     let path = PathBuf::from(format!("/cgroup-test-{}", std::process::id()));
     let below = path.join("below");
     let before = own_cgroups();
-    let entered = real.enter(&below, None).unwrap();
+    let entered = real.clone().enter(&below, None).unwrap();
     let inside = own_cgroups()
         .iter()
         .filter(|line| {
@@ -265,7 +308,7 @@ fn who_runs_away_is_killed() {
             continue;
         }
         let path = PathBuf::from(format!("/cgroup-test-{name}-{}", std::process::id()));
-        let entered = hierarchies.enter(&path, None).unwrap();
+        let entered = hierarchies.clone().enter(&path, None).unwrap();
         let first = Command::new(&script).spawn();
         drop(entered);
         first.unwrap().wait().unwrap();

@@ -208,7 +208,7 @@ fn paths_with_colons_are_nspawns() {
     let mut runner = TestRunner::new(config(3));
     let cgroup = format!("/escape-test-{}", std::process::id());
     let cgroups = Hierarchies::read(Path::new("/proc")).unwrap();
-    let entered = cgroups.enter(Path::new(&cgroup), None).unwrap();
+    let entered = cgroups.clone().enter(Path::new(&cgroup), None).unwrap();
     let odd = ODD.iter().map(|odd| (*odd).to_owned()).collect();
     let result = check_binds(dir.path(), odd);
     result.unwrap();

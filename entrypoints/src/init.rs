@@ -220,16 +220,21 @@ pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
     Ok(())
 }
 
-/// Enters the pod's cgroup, unless nspawn has systemd make it.
+/// Enters the pod's cgroup. Where nspawn has systemd make it, only those in it are made and entered that the pod's root
+/// is to have in a user namespace: others the pod makes itself.
 fn enter_cgroup(
     facts: &HostFacts,
     cgroup: &PodCgroup,
     users: Option<IdRange>,
 ) -> Result<Option<Entered>> {
-    if cgroup.scope {
+    if cgroup.scope && users.is_none() {
         return Ok(None);
     }
-    facts.cgroups.enter(&cgroup.path, users).map(Some)
+    let mut hierarchies = facts.cgroups.clone();
+    if cgroup.scope {
+        hierarchies = hierarchies.of_scopes();
+    }
+    hierarchies.enter(&cgroup.path, users).map(Some)
 }
 
 /// Sets the limits of the pod's cgroup, and notes what became of them and of the pod's other isolators.

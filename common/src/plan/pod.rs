@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Inputs, Step, refuse_ignored, resources};
 use crate::appc::isolator::{APPARMOR_PROFILE, SELINUX_CONTEXT, SYSCTL, isolator};
+use crate::cgroup::{DEVICES, OF_SYSTEMD};
 use crate::facts::PodCgroup;
 use crate::isolate::resource::Resources;
 use crate::isolate::sysctl;
@@ -17,8 +18,14 @@ use crate::unit::MUX_UNIT;
 /// Where the image has units of its own.
 const IMAGE_UNITS: &str = "/usr/lib/systemd/system";
 
-/// The v1 controllers that systemd uses, and gives a scope of its own.
-const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
+/// By what a scope has a cgroup in the hierarchy of a v1 controller that it has no limit of: its apps may have one. For
+/// devices it always has.
+const ACCOUNTING: [&str; 4] = [
+    "CPUAccounting",
+    "IOAccounting",
+    "MemoryAccounting",
+    "TasksAccounting",
+];
 
 /// The isolation of the pod.
 pub(super) struct Isolation {
@@ -49,6 +56,7 @@ pub(super) fn plan(root: &StageRoot, inputs: &Inputs<'_>, cgroup: &PodCgroup) ->
     let planned = resources::of_pod(inputs)?;
     let spec = PodSpec {
         controllers: controllers(inputs),
+        in_scope: cgroup.scope,
         sysctl: sysctl::parameters(isolators, inputs.options)?,
     };
     let mut json = serde_json::to_string_pretty(&spec)?;
@@ -92,24 +100,24 @@ fn properties(inputs: &Inputs<'_>, resources: &Resources) -> Vec<String> {
     }
     let devices = inputs.pod.devices.values();
     directives.extend(devices.map(|device| ("DeviceAllow", format!("{device} rw"))));
+    if !inputs.facts.cgroups.is_unified() {
+        directives.extend(ACCOUNTING.map(|key| (key, "yes".into())));
+    }
     directives
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
 }
 
-/// The v1 controllers in whose hierarchies the pod has a cgroup of its own: all that are mounted where init makes it, those
-/// of systemd where systemd does. In a user namespace nspawn mounts them writable by itself.
+/// The v1 controllers in whose hierarchies the pod has a cgroup of its own, of those that systemd uses. In a user namespace
+/// the policy for devices is not the pod's to make.
 fn controllers(inputs: &Inputs<'_>) -> Vec<String> {
-    if inputs.options.private_users.is_some() {
-        return Vec::new();
-    }
-    let present = |name: &&str| inputs.facts.cgroups.has_controller(name, "", &[]);
+    let private = inputs.options.private_users.is_some();
     OF_SYSTEMD
         .iter()
-        .copied()
-        .filter(|name| present(name))
-        .map(str::to_owned)
+        .filter(|name| inputs.facts.cgroups.has_controller(name, "", &[]))
+        .filter(|name| !private || **name != DEVICES)
+        .map(|name| (*name).to_owned())
         .collect()
 }
 

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use tests::harness::{Skip, build_dir, stripped};
 use tests::image::{Image, Packing, dir, file, unpacked};
-use tests::vm::{Cgroups, Config, Guest, Init, Report, Status, TestVm, missing};
+use tests::vm::{Cgroups, Config, Guest, Report, Status, TestVm, missing};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_guest-agent");
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
-
-pub(crate) const BUSYBOX: Guest = Guest::new(Init::Busybox, Cgroups::Unified);
-pub(crate) const SYSTEMD: Guest = Guest::new(Init::Systemd, Cgroups::Unified);
 
 /// How the pods of these tests are run, up to what the app is told to do.
 pub(crate) const RUN: &str = "/payload/stage0 run --volume=shared,kind=host,source=/shared \

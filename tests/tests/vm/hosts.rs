@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::vm::{Config, Report, Status, TestVm};
+use tests::vm::{Config, Guest, Report, Status, TestVm};
 
-use super::bench::{BUSYBOX, Bench, RUN, SYSTEMD, config};
+use super::bench::{Bench, RUN, config};
 
-pub(crate) fn a_pod_runs_on_a_busybox_host() -> Result<()> {
-    let bench = Bench::new(BUSYBOX)?;
+pub(crate) fn a_pod_runs_on_a_busybox_host(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         config
             .step("no-systemd", "test ! -e /run/systemd/system")
@@ -29,8 +29,8 @@ pub(crate) fn a_pod_runs_on_a_busybox_host() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn pods_run_on_a_systemd_host() -> Result<()> {
-    let bench = Bench::new(SYSTEMD)?;
+pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         let config = config.step("systemd", "systemctl is-system-running --wait");
         killed(added_device(from_service(from_shell(config))))
@@ -181,8 +181,8 @@ fn waiting(name: &str, status: i32) -> String {
     )
 }
 
-pub(crate) fn a_kernel_panic_is_a_failure() -> Result<()> {
-    let config = config(BUSYBOX)?;
+pub(crate) fn a_kernel_panic_is_a_failure(guest: Guest) -> Result<()> {
+    let config = config(guest)?;
     let config = config
         .text("panic.sh", "echo c >/proc/sysrq-trigger")
         .step("before", "echo well")
@@ -194,8 +194,8 @@ pub(crate) fn a_kernel_panic_is_a_failure() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_guest_that_does_not_end_is_a_failure() -> Result<()> {
-    let config = config(BUSYBOX)?;
+pub(crate) fn a_guest_that_does_not_end_is_a_failure(guest: Guest) -> Result<()> {
+    let config = config(guest)?;
     let config = config.limit(Duration::from_millis(500));
     let error = TestVm::new(config)?.finish().expect_err("it was stopped");
     let error = format!("{error:#}");

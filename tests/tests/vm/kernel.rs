@@ -2,7 +2,7 @@
 //! one that makes no user namespaces, which is refused where one is asked for.
 
 use anyhow::{Result, ensure};
-use tests::vm::{Cgroups, Config, Guest, Init, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
 use super::bench::{Bench, RUN};
 
@@ -55,8 +55,8 @@ fn expect_without_memory(report: &Report) -> Result<()> {
     report.expect("mounts-left", &Status::Exited(1)).map(drop)
 }
 
-pub(crate) fn pods_do_without_overlays_and_a_whole_kill() -> Result<()> {
-    let bench = Bench::new(Guest::new(Init::Busybox, Cgroups::Legacy))?;
+pub(crate) fn pods_do_without_overlays_and_a_whole_kill(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         let config = config
             .kernel_word("cgroup_disable=memory")
@@ -87,8 +87,8 @@ pub(crate) fn pods_do_without_overlays_and_a_whole_kill() -> Result<()> {
     expect_without_memory(&report)
 }
 
-pub(crate) fn pods_do_without_programs_for_devices() -> Result<()> {
-    let bench = Bench::new(Guest::new(Init::Busybox, Cgroups::Unified))?;
+pub(crate) fn pods_do_without_programs_for_devices(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let run = format!("{RUN} mknod /tmp/mem c 1 1 + print hello");
     let report = bench.finish(|config| {
         let config = config

@@ -81,7 +81,7 @@ fn manifest() -> Value {
     })
 }
 
-fn limits_hold_on(guest: Guest) -> Result<()> {
+pub(crate) fn hold_on(guest: Guest) -> Result<()> {
     let bench = Bench::new(guest)?;
     // Not beside others in the service of the guest's agent, where the kernel passes no controllers on.
     let command = match guest.init {
@@ -159,20 +159,4 @@ fn expect_limits(report: &Report, cgroups: Cgroups) -> Result<()> {
         ensure!(!output.contains(outcome), "{output}");
     }
     Ok(())
-}
-
-pub(crate) fn limits_on_a_unified_host() -> Result<()> {
-    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Unified))
-}
-
-pub(crate) fn limits_on_a_hybrid_host() -> Result<()> {
-    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Hybrid))
-}
-
-pub(crate) fn limits_on_a_legacy_host() -> Result<()> {
-    limits_hold_on(Guest::new(Init::Busybox, Cgroups::Legacy))
-}
-
-pub(crate) fn limits_on_a_systemd_host() -> Result<()> {
-    limits_hold_on(Guest::new(Init::Systemd, Cgroups::Unified))
 }

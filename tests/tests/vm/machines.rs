@@ -1,9 +1,9 @@
 //! What machined's commands can do with a pod.
 
 use anyhow::{Result, ensure};
-use tests::vm::{Config, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
-use super::bench::{Bench, SYSTEMD};
+use super::bench::Bench;
 
 /// Starts a pod as from a shell, whose app tells when it is up and when it is asked to end.
 const RUN: &str = r#"
@@ -19,6 +19,17 @@ shift
 exec machinectl --no-pager "$@" "rkt-$(cat /shared/$name-uuid)"
 "#;
 
+/// Commands that reach the root of that pod: what they have put there is read through its PID 1.
+const REACH: &str = r#"
+machine=rkt-$(cat /shared/$1-uuid)
+root=/proc/$(machinectl show "$machine" --property=Leader --value)/root
+mkdir /shared/dir
+echo to-and-from >/shared/dir/file
+machinectl copy-to "$machine" /shared/dir/file /copied && cat "$root/copied"
+machinectl copy-from "$machine" /copied /shared/back && cat /shared/back
+machinectl bind --mkdir "$machine" /shared/dir /bound && cat "$root/bound/file"
+"#;
+
 /// Commands that end a pod, and whether its app is asked.
 const ENDING: [(&str, bool); 5] = [
     ("poweroff", true),
@@ -29,12 +40,13 @@ const ENDING: [(&str, bool); 5] = [
 ];
 const NAMES: [&str; 5] = ["poweroff", "stop", "reboot", "terminate", "kill"];
 
-pub(crate) fn machinectl_shows_and_ends_pods() -> Result<()> {
-    let bench = Bench::new(SYSTEMD)?;
+pub(crate) fn machinectl_shows_and_ends_pods(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         let config = config
             .text("run", RUN)
             .text("machinectl", MACHINECTL)
+            .text("reach", REACH)
             .step("systemd", "systemctl is-system-running --wait");
         let pods = NAMES.into_iter().zip(ENDING);
         pods.fold(config, |config, (name, (command, _))| {
@@ -76,7 +88,8 @@ fn ending(config: Config, name: &str, command: &str) -> Config {
                     "list" => config.step(step, &format!("machinectl {command}")),
                     _ => config.step(step, &machinectl(command)),
                 }
-            }),
+            })
+            .step("reach", &format!("sh /payload/reach {name}")),
     };
     config
         .step(&of("end"), &machinectl(command))
@@ -88,6 +101,8 @@ fn expect_shown(report: &Report) -> Result<()> {
     report.expect_text("list", "container systemd-nspawn")?;
     report.expect_text("status", "Unit: machine-rkt")?;
     report.expect_text("show", "Service=systemd-nspawn")?;
+    let reached = report.expect("reach", &Status::Exited(0))?;
+    ensure!(reached.matches("to-and-from").count() == 3, "{reached}");
     for step in ["shell", "login"] {
         let failed = report.expect(step, &Status::Exited(1))?;
         ensure!(failed.contains("Failed to get"), "{step}: {failed}");

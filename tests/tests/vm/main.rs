@@ -13,8 +13,10 @@ mod suite;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
-use tests::harness::Case;
+use tests::harness::ended;
+use tests::vm::{Cgroups, Guest, Init};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -31,66 +33,84 @@ fn main() -> ExitCode {
 
 /// The pod tests in guests and the tests with a boot of their own; where a guest is asked for, those of that guest. What
 /// boots a guest comes first, since the other tests of its boot wait for it.
-fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
+fn trials(arguments: &Arguments) -> Result<Vec<Trial>> {
     let only = std::env::var("STAGE1_GUEST").ok();
-    let of_it = |case: &Case| {
-        let guest = case.name().split_once("::").map(|(guest, _)| guest);
-        only.is_none() || guest == only.as_deref()
-    };
+    let of_it = |(guest, ..): &Case| only.as_ref().is_none_or(|only| *only == guest.name());
     let (first, others) = suite::trials(arguments, only.as_deref())?;
-    let cases = cases().into_iter().filter(of_it).map(Case::trial);
+    let cases = cases().into_iter().filter(of_it).map(trial);
     Ok(first.into_iter().chain(cases).chain(others).collect())
 }
 
-/// The tests with a boot of their own.
+/// A test with a boot of its own: its guest, its name, what it does.
+type Case = (Guest, &'static str, fn(Guest) -> Result<()>);
+
+fn trial((guest, name, body): Case) -> Trial {
+    Trial::ignorable_test(format!("{}::{name}", guest.name()), move || {
+        ended(body(guest))
+    })
+}
+
 fn cases() -> Vec<Case> {
-    let of_busybox = |name, body| Case::new("busybox-unified", name, body);
-    let of_systemd = |name, body| Case::new("systemd-unified", name, body);
-    vec![
-        of_busybox("a_pod_runs", hosts::a_pod_runs_on_a_busybox_host),
-        of_busybox(
+    use Cgroups::{Hybrid, Legacy, Unified};
+    let busybox = |cgroups| Guest::new(Init::Busybox, cgroups);
+    let systemd = |cgroups| Guest::new(Init::Systemd, cgroups);
+    let newer = Guest::new(Init::Systemd257, Unified);
+    let mut cases: Vec<Case> = vec![
+        (
+            busybox(Unified),
+            "a_pod_runs",
+            hosts::a_pod_runs_on_a_busybox_host,
+        ),
+        (
+            busybox(Unified),
             "a_kernel_panic_is_a_failure",
             hosts::a_kernel_panic_is_a_failure,
         ),
-        of_busybox(
+        (
+            busybox(Unified),
             "no_end_is_a_failure",
             hosts::a_guest_that_does_not_end_is_a_failure,
         ),
-        of_busybox("limits_are_in_force", limits::limits_on_a_unified_host),
-        of_busybox(
+        (
+            busybox(Unified),
             "paths_are_protected",
             protection::paths_are_protected_unless_that_is_switched_off,
         ),
-        of_busybox(
+        (
+            busybox(Unified),
             "apparmor",
             security::apparmor_profiles_are_applied_or_refused,
         ),
-        of_busybox("selinux", security::selinux_contexts_are_applied_or_refused),
-        of_busybox(
+        (
+            busybox(Unified),
+            "selinux",
+            security::selinux_contexts_are_applied_or_refused,
+        ),
+        (
+            busybox(Unified),
             "pods_do_without_programs_for_devices",
             kernel::pods_do_without_programs_for_devices,
         ),
-        Case::new(
-            "busybox-legacy",
+        (
+            busybox(Legacy),
             "pods_do_without_overlays_and_a_whole_kill",
             kernel::pods_do_without_overlays_and_a_whole_kill,
         ),
-        Case::new(
-            "busybox-hybrid",
-            "limits_are_in_force",
-            limits::limits_on_a_hybrid_host,
-        ),
-        Case::new(
-            "busybox-legacy",
-            "limits_are_in_force",
-            limits::limits_on_a_legacy_host,
-        ),
-        of_systemd("pods_run", hosts::pods_run_on_a_systemd_host),
-        of_systemd("limits_are_in_force", limits::limits_on_a_systemd_host),
-        of_systemd("machinectl", machines::machinectl_shows_and_ends_pods),
-        of_systemd(
-            "services",
-            services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order,
-        ),
-    ]
+    ];
+    for guest in Guest::all() {
+        cases.push((guest, "limits_are_in_force", limits::hold_on));
+    }
+    for guest in [systemd(Unified), newer] {
+        cases.push((guest, "pods_run", hosts::pods_run_on_a_systemd_host));
+        cases.push((
+            guest,
+            "machinectl",
+            machines::machinectl_shows_and_ends_pods,
+        ));
+    }
+    let service = services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order;
+    for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy), newer] {
+        cases.push((guest, "services", service));
+    }
+    cases
 }

@@ -4,11 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::probe::{Outcome, Seen};
-use tests::vm::{Cgroups, Config, Guest, Init, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
 use super::bench::Bench;
-
-pub(super) const GUEST: Guest = Guest::new(Init::Busybox, Cgroups::Unified);
 
 /// Runs the pod of a manifest, with options.
 pub(super) const RUN: &str = r#"
@@ -74,8 +72,8 @@ const HIDDEN_DIRS: [&str; 4] = [
 const READ_ONLY: [&str; 3] = ["/proc/sys", "/proc/bus", "/proc/sysrq-trigger"];
 pub(super) const USERS: [(&str, &str); 2] = [("root", "0"), ("other", "1234")];
 
-pub(crate) fn paths_are_protected_unless_that_is_switched_off() -> Result<()> {
-    let bench = Bench::new(GUEST)?;
+pub(crate) fn paths_are_protected_unless_that_is_switched_off(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let lists = HIDDEN_DIRS.iter().flat_map(|path| ["--list", path]);
     let looks: Vec<&str> = HIDDEN_FILES
         .iter()

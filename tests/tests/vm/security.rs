@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::probe::{Outcome, Seen};
-use tests::vm::{Config, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
 use super::bench::Bench;
-use super::protection::{GUEST, OPEN, RUN, USERS, app, pod, run, seen};
+use super::protection::{OPEN, RUN, USERS, app, pod, run, seen};
 
 const CURRENT: [&str; 2] = ["--read", "/proc/self/attr/current"];
 
@@ -40,8 +40,8 @@ fn asking_apparmor(profile: &str) -> Value {
     json!([{ "name": "os/linux/apparmor-profile", "value": { "profile": profile } }])
 }
 
-pub(crate) fn apparmor_profiles_are_applied_or_refused() -> Result<()> {
-    let bench = Bench::new(GUEST)?;
+pub(crate) fn apparmor_profiles_are_applied_or_refused(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let asking = asking_apparmor("stage1-test");
     let writes = ["--write", "/tmp/forbidden", "--write", "/tmp/other"];
     let looks = [CURRENT.as_slice(), &writes].concat();
@@ -144,8 +144,8 @@ fn asking_selinux(kind: &str) -> Value {
     json!([{ "name": "os/linux/selinux-context", "value": value }])
 }
 
-pub(crate) fn selinux_contexts_are_applied_or_refused() -> Result<()> {
-    let bench = Bench::new(GUEST)?;
+pub(crate) fn selinux_contexts_are_applied_or_refused(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
     let asking = asking_selinux("app_t");
     let mut apps: Vec<Value> = USERS
         .map(|(name, user)| app(name, user, &CURRENT, &asking))

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tests::vm::{Config, Report, Status};
+use tests::vm::{Config, Guest, Report, Status};
 
-use super::bench::{Bench, SYSTEMD};
+use super::bench::Bench;
 use super::protection::{app, pod};
 
 /// Puts stage0 and its unit where a package would.
@@ -46,10 +46,10 @@ fn show(config: Config, step: &str, name: &str) -> Config {
     config.step(step, &format!("sh /payload/show {name}"))
 }
 
-fn bench() -> Result<Bench> {
+fn bench(guest: Guest) -> Result<Bench> {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/stage0@.service");
     let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
-    let mut bench = Bench::new(SYSTEMD)?;
+    let mut bench = Bench::new(guest)?;
     bench.config = bench
         .config
         .text("stage0@.service", &unit)
@@ -70,8 +70,8 @@ fn expect_state(report: &Report, step: &str, lines: &[&str]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order() -> Result<()> {
-    let bench = bench()?;
+pub(crate) fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order(guest: Guest) -> Result<()> {
+    let bench = bench(guest)?;
     let ready = "write /shared/web-up x + wait-file /shared/web-go + notify READY=1 + print serving \
         + until-term + print closing + write /shared/web-closed x";
     let slow = "write /shared/slow-up x + until-term + print closing";

@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use tests::harness::{Skip, ended, stripped};
 use tests::process;
-use tests::vm::{Cgroups, Config, Ended, Guest, Init, Outcomes, Status, TestVm};
+use tests::vm::{Config, Ended, Guest, Init, Outcomes, Status, TestVm};
 
 use super::bench::{built, config, with_pods};
 
@@ -43,16 +43,6 @@ const SMOKE: &[&str] = &[
 const SKIPPED: &[(Init, &str, &str)] = &[
     (Init::Busybox, "logs::", "this host has no journalctl"),
     (Init::Busybox, "app_life::", "this host has no systemctl"),
-];
-
-const IN_SCOPE: &str =
-    "where controllers are of cgroup v1 nspawn leaves the pod in the scope that machined has made";
-const V1: [Cgroups; 2] = [Cgroups::Hybrid, Cgroups::Legacy];
-
-/// Tests that guests with systemd cannot pass with these control groups, and why: they are not run there.
-const UNFIT: &[([Cgroups; 2], &str, &str)] = &[
-    (V1, "resources::of_the_pod_are_out_of_its_reach", IN_SCOPE),
-    (V1, "users::resources::memory_ends_who_takes_more", IN_SCOPE),
 ];
 
 /// How long all of them may take: only what hangs gets here.
@@ -124,16 +114,6 @@ fn name(guest: Guest, test: &str) -> String {
     format!("{}::{test}", guest.name())
 }
 
-/// Why a guest cannot pass a test.
-fn unfit(guest: Guest, test: &str) -> Option<&'static str> {
-    if guest.init == Init::Busybox {
-        return None;
-    }
-    let of_guest = |layouts: &[Cgroups]| layouts.contains(&guest.cgroups);
-    let mut all = UNFIT.iter();
-    all.find_map(|(layouts, name, reason)| (of_guest(layouts) && *name == test).then_some(*reason))
-}
-
 /// The program with the pod tests, as cargo makes it for this machine, and the names of its tests.
 fn pods() -> Result<(PathBuf, Vec<String>)> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -170,9 +150,6 @@ impl Suite {
 
     /// Boots the guest, if nobody has, and waits until it has run all its tests.
     fn result(&self, test: &str) -> Result<()> {
-        if let Some(reason) = unfit(self.guest, test) {
-            return Err(Skip(reason.into()).into());
-        }
         // Whatever is missing here makes that all tests are skipped.
         let config = config(self.guest)?;
         built()?;
@@ -203,11 +180,7 @@ impl Suite {
 
     fn run(&self, config: Config) -> Result<Outcomes> {
         let scratch = tempfile::tempdir().context("make a scratch folder")?;
-        let fit = self
-            .tests
-            .iter()
-            .filter(|test| unfit(self.guest, test).is_none());
-        let tests = fit.fold(String::new(), |mut text, test| {
+        let tests = self.tests.iter().fold(String::new(), |mut text, test| {
             let _ = writeln!(text, "{test}");
             text
         });
