@@ -21,6 +21,11 @@ const OF_CRUN: f64 = 50.0 / 14.0;
 /// What is asked of stopping and of removing, in milliseconds.
 const END: f64 = 30.0;
 
+/// How long nothing is done before a command of which it matters whether it takes longer than the one before. The kernel
+/// has the first move of a process into a cgroup after a quiet moment wait 10 to 20 ms, and not the next one: whether
+/// commands that follow each other at once meet that changes with their own length.
+const QUIET: Duration = Duration::from_millis(100);
+
 const POD: &str = "stage1-bench-pod";
 
 /// Our pod, running. Dropped, it is stopped and removed.
@@ -183,12 +188,16 @@ pub(crate) fn measure(options: &Options, many: u32, plot: Option<&Path>) -> Resu
     )
 }
 
-/// Adds and starts many apps that stay.
+/// Adds and starts many apps that stay, each after a quiet moment.
 fn fill(pod: &OurPod<'_>, many: u32) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for number in 1..=many {
         let name = format!("app-{number}");
-        let time = timed(|| pod.add(&name).and_then(|()| pod.end("start", &name)))?;
+        let quiet = |act: &dyn Fn() -> Result<()>| {
+            std::thread::sleep(QUIET);
+            timed(act)
+        };
+        let time = quiet(&|| pod.add(&name))? + quiet(&|| pod.end("start", &name))?;
         points.push(Point {
             apps: number,
             milliseconds: time as f64 / 1e6,
