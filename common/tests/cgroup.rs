@@ -288,6 +288,30 @@ fn processes_are_moved_counted_and_killed() {
     assert!(real.0.iter().all(|h| !h.dir(&path).exists()));
 }
 
+#[test]
+fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
+    let Some((real, _turn)) = real() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cgroup-test"), "a file").unwrap();
+    let mut hierarchies = real.clone();
+    hierarchies.0.push(Hierarchy {
+        mount_point: folder.path().to_owned(),
+        mounted: "/".into(),
+        controllers: vec!["broken".into()],
+        own: "/".into(),
+    });
+    let path = PathBuf::from(format!("/cgroup-test/{}", std::process::id()));
+    let before = own_cgroups();
+    let error = hierarchies.enter(&path, None).unwrap_err();
+    let start = format!("make cgroup {}", folder.path().display());
+    assert!(format!("{error:#}").starts_with(&start), "{error:#}");
+    assert_eq!(own_cgroups(), before);
+    assert!(real.0.iter().all(|h| !h.dir(&path).exists()));
+    real.remove(path.parent().unwrap()).unwrap();
+}
+
 /// A process that starts its successor and ends, again and again: it is never there for long under one pid.
 #[test]
 fn who_runs_away_is_killed() {
