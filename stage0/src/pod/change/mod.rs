@@ -1,6 +1,6 @@
 //! Changes the apps of a running pod (contract.md, "What adding an app does in stage0", "Locking").
 //!
-//! A change holds `pod.lck`, and begins by completing what a killed one has left, which the file of [`begun`] tells. So
+//! A change holds `pod.lck`, and begins by completing what a killed one has left, which a file of the pod directory tells. So
 //! whoever is killed at any point leaves a pod in which the next command works.
 //!
 //! Starts and stops take no lock, as the contract has it.
