@@ -84,16 +84,9 @@ impl Change<'_> {
 
     /// Writes down that an app is being added, and of which image.
     fn note<'u>(&'u self, name: &str, image: &ImageManifest, undo: &mut Undo<'u>) -> Result<()> {
-        let info = self.dir().app_info(name);
-        let traces = [info.clone(), self.dir().stage_root().app(name)];
         Begun::write(self.dir(), Verb::Adding, name)?;
-        undo.push(move || {
-            // What could not be undone is left to the next change.
-            if traces.iter().any(|trace| trace.exists()) {
-                return Ok(());
-            }
-            Begun::end(self.dir())
-        });
+        undo.push(|| Begun::end(self.dir()));
+        let info = self.dir().app_info(name);
         fs::create_dir(&info).with_context(|| format!("make {}", info.display()))?;
         undo.push(move || delete_tree(&info));
         whole::write(&self.dir().app_image_manifest(name), &image.to_json())
