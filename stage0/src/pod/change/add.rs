@@ -39,13 +39,17 @@ impl Change<'_> {
     /// Adds an app. `check` looks at the manifest that the pod would have with it.
     pub fn add(&mut self, store: &Store, addition: Addition<'_>, check: Check<'_>) -> Result<()> {
         let Addition { app, ports, image } = addition;
-        let name = app.name.clone();
-        let context = || format!("add app {name} to pod {}", self.pod.uuid);
+        let (name, uuid) = (app.name.clone(), self.pod.uuid.clone());
+        let context = || format!("add app {name} to pod {uuid}");
         ensure!(
             self.manifest().app(name.as_str()).is_none(),
             "{}: there is one of this name already: give another --name",
             context()
         );
+        if self.dir().app_info(name.as_str()).exists() {
+            // What an addition before could not undo.
+            self.clear(name.as_str()).with_context(context)?;
+        }
         let mut manifest = self.manifest().clone();
         manifest.apps.push(app.clone());
         manifest.ports.extend(ports);
