@@ -8,11 +8,12 @@ use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
-use tests::image::{dir, file};
+use tests::image::{Image, dir, file};
 
 tests::cases!("users":
     files_of_overlays_are_of_the_range,
     files_of_plain_roots_are_of_the_range,
+    an_image_may_have_no_etc,
     a_range_is_given,
     wrong_ranges,
     ranges_are_not_the_same,
@@ -131,6 +132,31 @@ fn files_of_overlays_are_of_the_range() -> Result<()> {
 
 fn files_of_plain_roots_are_of_the_range() -> Result<()> {
     files_are_of_the_range(&["--no-overlay"])
+}
+
+/// stage0 makes `/etc` then, for its `mtab`, and the pod puts its own files there.
+fn an_image_may_have_no_etc() -> Result<()> {
+    with(|fixture| {
+        for (name, option) in [("over", "--no-overlay=false"), ("plain", "--no-overlay")] {
+            let out = format!("/out/{name}.json");
+            let words = "--read /etc/hosts --stat /etc --stat /etc/mtab --stat /etc/new";
+            let steps = format!("do write /etc/new x + see --out {out} {words}");
+            let app = App::probe(name, steps.split(' ').map(str::to_owned)).change(|image| {
+                let files = ["etc", "etc/passwd", "etc/group"];
+                files.into_iter().fold(image, Image::without)
+            });
+            let pod = fixture.pod([app]).option("--private-users").option(option);
+            pod.run()?.expect(0)?;
+            let seen = fixture.seen(name)?;
+            for path in ["/etc", "/etc/mtab", "/etc/new"] {
+                let node = seen.stat(path)?;
+                assert_eq!((node.uid, node.gid), (0, 0), "{path} with {option}");
+            }
+            let hosts = seen.text("/etc/hosts")?;
+            ensure!(hosts.contains("localhost"), "{hosts}");
+        }
+        Ok(())
+    })
 }
 
 fn a_range_is_given() -> Result<()> {
