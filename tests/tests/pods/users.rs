@@ -8,12 +8,13 @@ use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
-use tests::image::{Image, dir, file};
+use tests::image::{Image, character_device, dir, file};
 
 tests::cases!("users":
     files_of_overlays_are_of_the_range,
     files_of_plain_roots_are_of_the_range,
     an_image_may_have_no_etc,
+    devices_of_an_image_are_closed,
     a_range_is_given,
     wrong_ranges,
     ranges_are_not_the_same,
@@ -154,6 +155,26 @@ fn an_image_may_have_no_etc() -> Result<()> {
             }
             let hosts = seen.text("/etc/hosts")?;
             ensure!(hosts.contains("localhost"), "{hosts}");
+        }
+        Ok(())
+    })
+}
+
+/// The host's devices, whatever the image's permissions say; also for apps that may mount their root anew.
+fn devices_of_an_image_are_closed() -> Result<()> {
+    with(|fixture| {
+        let words = "do mknod /null c 1 3 + mknod /dev/null c 1 3";
+        let app = App::probe("a", words.split(' ').map(str::to_owned))
+            .change(|image| image.with([character_device("null", 0o666, 1, 3)]));
+        let finished = fixture.pod([app.clone()]).run()?.expect(0)?;
+        ensure!(finished.stdout.contains(" /null: 17, opened"), "{finished}");
+        let apart = fixture.pod([app.clone()]).option("--private-users");
+        let plain = fixture.pod([app]).option("--private-users");
+        for pod in [apart, plain.option("--no-overlay")] {
+            let finished = pod.run()?.expect(0)?;
+            for line in [" /null: 17, 13", " /dev/null: 17, opened"] {
+                ensure!(finished.stdout.contains(line), "{finished}");
+            }
         }
         Ok(())
     })
