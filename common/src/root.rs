@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 
 /// How many dangling symlinks are followed on the way to a path that is to be made (as `MAXSYMLINKS`).
@@ -21,20 +21,31 @@ const MAX_TRIES: u32 = 1000;
 
 /// The root of an untrusted tree.
 #[derive(Debug)]
-pub struct Root(OwnedFd);
+pub struct Root {
+    fd: OwnedFd,
+    /// Who gets what is made; this process when nobody is named.
+    owner: Option<(Uid, Gid)>,
+}
 
 impl Root {
     /// Opens the tree at `path`, which is trusted.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Root(fs::open(path, flags, Mode::empty())?))
+        Ok(fs::open(path, flags, Mode::empty())?.into())
+    }
+
+    /// Has what is made belong to whom the tree's root belongs to: with a user namespace that is the pod's.
+    pub fn keep_owner(self) -> io::Result<Self> {
+        let stat = fs::fstat(&self.fd)?;
+        let owner = Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
+        Ok(Root { owner, ..self })
     }
 
     /// Opens `path` inside the tree.
     pub fn open_at(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC;
-        let open = || fs::openat2(&self.0, path, flags, Mode::empty(), resolve);
+        let open = || fs::openat2(&self.fd, path, flags, Mode::empty(), resolve);
         // openat2(2), EAGAIN: something was mounted or renamed anywhere on the machine while a `..` was followed.
         let mut opened = open();
         for _ in 0..MAX_TRIES {
@@ -97,7 +108,7 @@ impl Root {
         let parent_path = path.parent().unwrap_or(Path::new("/"));
         let parent = self.make(parent_path, Kind::Directory, links)?;
         match kind.make_at(&parent, name) {
-            Ok(()) => {}
+            Ok(()) => self.give(&parent, name)?,
             // It is there, but cannot be opened: a dangling symlink, whose target is made instead.
             Err(Errno::EXIST) if links > 0 => {
                 let target = match fs::readlinkat(&parent, name, Vec::new()) {
@@ -114,18 +125,38 @@ impl Root {
         }
         Ok(self.open_at(path, flags)?)
     }
+
+    /// Gives what was made as `name` to its owner.
+    fn give(&self, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+        let Some((uid, gid)) = self.owner else {
+            return Ok(());
+        };
+        fs::chownat(
+            parent,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+    }
+
+    /// The symlink `name` to `target` in the directory `parent` of the tree.
+    pub fn make_link(&self, target: &Path, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        fs::symlinkat(target, parent, name)?;
+        Ok(self.give(parent, name)?)
+    }
 }
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl From<OwnedFd> for Root {
     /// A tree whose root is open already.
     fn from(fd: OwnedFd) -> Self {
-        Root(fd)
+        Root { fd, owner: None }
     }
 }
 

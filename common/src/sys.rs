@@ -19,6 +19,8 @@ use nix::libc;
 pub struct MountAttributes<'a> {
     /// `MOUNT_ATTR_RDONLY`
     pub read_only: bool,
+    /// `MOUNT_ATTR_NODEV`: device nodes cannot be opened.
+    pub no_devices: bool,
     /// `MS_SLAVE`: it gets what is mounted at its origin, and sends nothing there.
     pub slave: bool,
     /// For the mounts below it too.
@@ -37,6 +39,9 @@ pub fn mount_setattr(fd: impl AsFd, attributes: MountAttributes<'_>) -> io::Resu
     };
     if attributes.read_only {
         attr.attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if attributes.no_devices {
+        attr.attr_set |= libc::MOUNT_ATTR_NODEV;
     }
     if let Some(namespace) = attributes.ids_of {
         attr.attr_set |= libc::MOUNT_ATTR_IDMAP;

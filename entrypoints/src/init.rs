@@ -27,13 +27,13 @@ use common::load::Pod;
 use common::net::Reached;
 use common::options::{self, HostsMode, ResolvMode, RunOptions};
 use common::plan::{Existing, Inputs, PodPlan, Step, Supervisor};
-use common::pod::PodDir;
+use common::pod::{PodDir, machine_name};
 use common::status::{IsolatorReport, Outcome};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::network::{self, Networks, Wishes};
 use crate::passed::Sockets;
-use crate::{print_help, uuid};
+use crate::{manager, print_help, uuid};
 
 const USAGE: &str = "init [OPTIONS] UUID";
 const ABOUT: &str = "Starts the pod in the working directory. Called by stage0, with the descriptor of the locked pod\n\
@@ -119,7 +119,8 @@ fn start<'a>(
     }
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(dir, &plan.cgroup)?;
-    let entered = enter_cgroup(facts, &plan.cgroup, options.private_users)?;
+    let machine = machine_name(inputs.uuid.as_str());
+    let entered = enter_cgroup(facts, &plan.cgroup, &machine, options.private_users)?;
     let networks = networks.map(|n| n.set_up(dir, &plan.cgroup.path));
     let networks = networks.transpose()?;
     if let Some(networks) = &networks {
@@ -225,6 +226,7 @@ pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
 fn enter_cgroup(
     facts: &HostFacts,
     cgroup: &PodCgroup,
+    machine: &str,
     users: Option<IdRange>,
 ) -> Result<Option<Entered>> {
     if cgroup.scope && users.is_none() {
@@ -233,6 +235,9 @@ fn enter_cgroup(
     let mut hierarchies = facts.cgroups.clone();
     if cgroup.scope {
         hierarchies = hierarchies.of_scopes();
+        if !hierarchies.0.is_empty() {
+            manager::host::hold_controllers(machine)?;
+        }
     }
     hierarchies.enter(&cgroup.path, users).map(Some)
 }

@@ -86,6 +86,7 @@ pub(super) fn place<'a>(crossing: &'a Crossing, volumes: &[PodVolume]) -> Result
             slave: true,
             recursive: origin.recursive,
             ids_of: users.as_ref().map(AsFd::as_fd).filter(|_| origin.idmap),
+            ..MountAttributes::default()
         };
         let mount =
             take(&origin.path, attributes).with_context(|| format!("volume {}", volume.key))?;

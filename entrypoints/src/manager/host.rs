@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::Manager;
 use super::bus::{Bus, Callee, Refused};
 use super::scope::Value;
 
@@ -37,6 +38,32 @@ pub(crate) fn forget_machine(host: &Path, machine: &str) -> Result<()> {
         }
     };
     forget().with_context(|| format!("have machined forget {machine}"))
+}
+
+/// Has systemd put this process, which becomes the pod's supervisor, into a scope beside the one that the pod will have
+/// (`machine-….scope`), and returns when it is there.
+///
+/// While it runs, systemd keeps the v1 hierarchies of these controllers as they are there. Else, when the last unit that
+/// uses one of them ends, or a first one starts, it moves all processes of a slice and removes cgroups that are empty
+/// then: those that were made for the pod too, as long as it does not know of the pod.
+pub(crate) fn hold_controllers(machine: &str) -> Result<()> {
+    let accounting = [
+        "CPUAccounting",
+        "IOAccounting",
+        "MemoryAccounting",
+        "TasksAccounting",
+    ];
+    let mut properties = vec![
+        (
+            "Description",
+            Value::Text(format!("Supervisor of {machine}")),
+        ),
+        ("PIDs", Value::Numbers(vec![std::process::id()])),
+        ("Slice", Value::Text("machine.slice".into())),
+        ("CollectMode", Value::Text("inactive-or-failed".into())),
+    ];
+    properties.extend(accounting.map(|name| (name, Value::Flag(true))));
+    Manager::connect()?.start_scope(&format!("{machine}-supervisor.scope"), &properties)
 }
 
 fn is_no_such_machine(err: &anyhow::Error) -> bool {

@@ -47,6 +47,13 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .with_context(|| format!("mount {}", path.display()))?;
+    if spec.no_devices_in_root {
+        let attributes = MountAttributes {
+            no_devices: true,
+            ..MountAttributes::default()
+        };
+        mount_setattr(&tree, attributes).context("close the devices in the root")?;
+    }
     let app_root = Root::from(tree);
 
     attach(proc(spec)?, &app_root, Path::new("/proc"))?;

@@ -82,7 +82,7 @@ impl Layers {
     }
 
     /// Mounts the overlay over `tree` on `target`. The tree's files are those of the user namespace `users`, if there is
-    /// one.
+    /// one, and device nodes among them cannot be opened then: no rule of a cgroup would restrict them.
     pub fn mount(
         &self,
         pods: &Pods,
@@ -91,10 +91,10 @@ impl Layers {
         users: Option<&OwnedFd>,
     ) -> Result<()> {
         match users {
-            None => self.mount_over(pods, tree, target),
+            None => self.mount_over(pods, tree, target, MountFlags::empty()),
             Some(users) => {
                 let overlay = with_mapped(users, tree, || {
-                    self.mount_over(pods, tree, target)?;
+                    self.mount_over(pods, tree, target, MountFlags::NODEV)?;
                     take(target)
                 })?;
                 attach(&overlay, target)
@@ -111,7 +111,9 @@ impl Layers {
         target: &Path,
         users: &OwnedFd,
     ) -> Result<()> {
-        with_mapped(users, tree, || self.mount_over(pods, tree, target))
+        with_mapped(users, tree, || {
+            self.mount_over(pods, tree, target, MountFlags::NODEV)
+        })
     }
 
     /// Mounts the overlay over `tree`, as that is shown here.
@@ -119,7 +121,7 @@ impl Layers {
     /// All paths lie in the data directory, and are given to the kernel relative to it: names in there have none of the
     /// characters that mean something in mount options, whatever the path of the data directory has. So this changes
     /// the working directory.
-    fn mount_over(&self, pods: &Pods, tree: &Path, target: &Path) -> Result<()> {
+    fn mount_over(&self, pods: &Pods, tree: &Path, target: &Path, flags: MountFlags) -> Result<()> {
         let data = pods.data();
         std::env::set_current_dir(data).with_context(|| format!("enter {}", data.display()))?;
         let mut options = Vec::new();
@@ -139,7 +141,7 @@ impl Layers {
             "overlay",
             target,
             "overlay",
-            MountFlags::empty(),
+            flags,
             options.as_c_str(),
         )?)
     }

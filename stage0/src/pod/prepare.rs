@@ -1,6 +1,8 @@
 //! Lays out a pod directory.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -11,8 +13,6 @@ use common::id_range::IdRange;
 use common::pod::{PodDir, StageRoot};
 use common::root::Root;
 use common::user_namespace;
-use rustix::fs::{AtFlags, Gid, Uid};
-use rustix::io::Errno;
 
 use super::delete::delete_tree;
 use super::lock::Lock;
@@ -161,23 +161,12 @@ pub fn complete_app(pod: &PodDir, root: &StageRoot, app: &str) -> Result<()> {
 
 /// Programs look for what is mounted in `/etc/mtab`: an image without one gets the link that distributions have.
 fn add_mtab(app_root: &Path) -> Result<()> {
-    let etc = Root::open(app_root)?.make_dir(Path::new("/etc"))?;
-    match rustix::fs::statat(&etc, c"mtab", AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(()),
-        Err(Errno::NOENT) => {
-            rustix::fs::symlinkat("../proc/self/mounts", &etc, c"mtab")?;
-            let root = rustix::fs::fstat(Root::open(app_root)?)?;
-            let (uid, gid) = (Uid::from_raw(root.st_uid), Gid::from_raw(root.st_gid));
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            Ok(rustix::fs::chownat(
-                &etc,
-                c"mtab",
-                Some(uid),
-                Some(gid),
-                flags,
-            )?)
-        }
-        Err(err) => Err(err.into()),
+    let root = Root::open(app_root)?.keep_owner()?;
+    let etc = root.make_dir(Path::new("/etc"))?;
+    let mounts = Path::new("../proc/self/mounts");
+    match root.make_link(mounts, &etc, OsStr::new("mtab")) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => Ok(made?),
     }
 }
 

@@ -18,7 +18,8 @@ pub fn check(tree: &Path, range: IdRange) -> Result<()> {
     walk(tree, |_, _, stat| of_host(stat, range).map(drop))
 }
 
-/// Gives every file of the tree to the pod's ids.
+/// Gives every file of the tree to the pod's ids, but for device nodes, which nobody can open any more: they are the
+/// host's, and no rule of a cgroup restricts them in a user namespace.
 pub fn shift(tree: &Path, range: IdRange) -> Result<()> {
     let mut linked = BTreeSet::new();
     walk(tree, |directory, name, stat| {
@@ -76,6 +77,14 @@ fn of_host(stat: &Stat, range: IdRange) -> Result<(Uid, Gid)> {
 fn one(directory: &OwnedFd, name: &OsStr, stat: &Stat, range: IdRange) -> Result<()> {
     let (owner, group) = of_host(stat, range)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
+    if matches!(kind, FileType::BlockDevice | FileType::CharacterDevice) {
+        return Ok(fs::chmodat(
+            directory,
+            name,
+            Mode::empty(),
+            AtFlags::empty(),
+        )?);
+    }
     if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         return Ok(fs::chownat(

@@ -28,6 +28,11 @@ pub(super) fn archive(entries: &[Entry]) -> Result<Vec<u8>> {
                 header.set_link_name_literal(target)?;
                 (tar::EntryType::Link, &[])
             }
+            Kind::CharacterDevice(major, minor) => {
+                header.set_device_major(*major)?;
+                header.set_device_minor(*minor)?;
+                (tar::EntryType::Char, &[])
+            }
         };
         header.set_entry_type(kind);
         header.set_size(content.len() as u64);

@@ -24,6 +24,7 @@ enum Kind {
     File(Vec<u8>),
     Symlink(String),
     Hardlink(String),
+    CharacterDevice(u32, u32),
 }
 
 /// A directory.
@@ -65,6 +66,17 @@ pub fn hardlink(path: &str, target: &str) -> Entry {
         path: path.into(),
         kind: Kind::Hardlink(target.into()),
         mode: 0o644,
+        owner: (0, 0),
+        capabilities: 0,
+    }
+}
+
+/// The node of a character device.
+pub fn character_device(path: &str, mode: u32, major: u32, minor: u32) -> Entry {
+    Entry {
+        path: path.into(),
+        kind: Kind::CharacterDevice(major, minor),
+        mode,
         owner: (0, 0),
         capabilities: 0,
     }

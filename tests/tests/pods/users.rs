@@ -8,11 +8,13 @@ use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
-use tests::image::{dir, file};
+use tests::image::{Image, character_device, dir, file};
 
 tests::cases!("users":
     files_of_overlays_are_of_the_range,
     files_of_plain_roots_are_of_the_range,
+    an_image_may_have_no_etc,
+    devices_of_an_image_are_closed,
     a_range_is_given,
     wrong_ranges,
     ranges_are_not_the_same,
@@ -131,6 +133,51 @@ fn files_of_overlays_are_of_the_range() -> Result<()> {
 
 fn files_of_plain_roots_are_of_the_range() -> Result<()> {
     files_are_of_the_range(&["--no-overlay"])
+}
+
+/// stage0 makes `/etc` then, for its `mtab`, and the pod puts its own files there.
+fn an_image_may_have_no_etc() -> Result<()> {
+    with(|fixture| {
+        for (name, option) in [("over", "--no-overlay=false"), ("plain", "--no-overlay")] {
+            let out = format!("/out/{name}.json");
+            let words = "--read /etc/hosts --stat /etc --stat /etc/mtab --stat /etc/new";
+            let steps = format!("do write /etc/new x + see --out {out} {words}");
+            let app = App::probe(name, steps.split(' ').map(str::to_owned)).change(|image| {
+                let files = ["etc", "etc/passwd", "etc/group"];
+                files.into_iter().fold(image, Image::without)
+            });
+            let pod = fixture.pod([app]).option("--private-users").option(option);
+            pod.run()?.expect(0)?;
+            let seen = fixture.seen(name)?;
+            for path in ["/etc", "/etc/mtab", "/etc/new"] {
+                let node = seen.stat(path)?;
+                assert_eq!((node.uid, node.gid), (0, 0), "{path} with {option}");
+            }
+            let hosts = seen.text("/etc/hosts")?;
+            ensure!(hosts.contains("localhost"), "{hosts}");
+        }
+        Ok(())
+    })
+}
+
+/// The host's devices, whatever the image's permissions say; also for apps that may mount their root anew.
+fn devices_of_an_image_are_closed() -> Result<()> {
+    with(|fixture| {
+        let words = "do mknod /null c 1 3 + mknod /dev/null c 1 3";
+        let app = App::probe("a", words.split(' ').map(str::to_owned))
+            .change(|image| image.with([character_device("null", 0o666, 1, 3)]));
+        let finished = fixture.pod([app.clone()]).run()?.expect(0)?;
+        ensure!(finished.stdout.contains(" /null: 17, opened"), "{finished}");
+        let apart = fixture.pod([app.clone()]).option("--private-users");
+        let plain = fixture.pod([app]).option("--private-users");
+        for pod in [apart, plain.option("--no-overlay")] {
+            let finished = pod.run()?.expect(0)?;
+            for line in [" /null: 17, 13", " /dev/null: 17, opened"] {
+                ensure!(finished.stdout.contains(line), "{finished}");
+            }
+        }
+        Ok(())
+    })
 }
 
 fn a_range_is_given() -> Result<()> {

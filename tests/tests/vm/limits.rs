@@ -129,6 +129,41 @@ pub(crate) fn hold_on(guest: Guest) -> Result<()> {
     Ok(())
 }
 
+/// A unit whose comings and goings have systemd make and remove cgroups of a v1 controller that it uses for no other unit,
+/// and move all processes there and back.
+const OTHERS: &str = "
+until [ -e /shared/done ]; do
+    systemd-run --scope --quiet --slice=machine.slice --property=IOAccounting=yes true || exit
+done
+";
+
+/// Pods with user namespaces, one after the other.
+const PODS: &str = "
+for pod in 1 2 3 4 5; do
+    /payload/stage0 run --private-users example.com/app --memory=64M -- do threads 1 + exit $pod
+    echo pod $pod: $?
+done
+touch /shared/done
+";
+
+pub(crate) fn pods_start_while_units_come_and_go(guest: Guest) -> Result<()> {
+    let bench = Bench::new(guest)?;
+    let report = bench.finish(|config| {
+        config
+            .text("others", OTHERS)
+            .text("pods", PODS)
+            .start("others", "sh /payload/others")
+            .step("pods", "systemd-run --scope --quiet -- sh /payload/pods")
+            .join("others")
+    })?;
+    let output = report.expect("pods", &Status::Exited(0))?;
+    for pod in 1..=5 {
+        let ended = format!("pod {pod}: {pod}");
+        ensure!(output.contains(&ended), "no {ended:?} in {output}");
+    }
+    report.expect("others", &Status::Exited(0)).map(drop)
+}
+
 fn expect_limits(report: &Report, cgroups: Cgroups) -> Result<()> {
     let lines: &[&str] = match cgroups {
         Cgroups::Unified => &[

@@ -108,6 +108,13 @@ fn cases() -> Vec<Case> {
             machines::machinectl_shows_and_ends_pods,
         ));
     }
+    for guest in [systemd(Hybrid), systemd(Legacy)] {
+        cases.push((
+            guest,
+            "units_come_and_go",
+            limits::pods_start_while_units_come_and_go,
+        ));
+    }
     let service = services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order;
     for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy), newer] {
         cases.push((guest, "services", service));

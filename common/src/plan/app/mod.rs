@@ -56,6 +56,7 @@ pub(super) fn plan(
             .clone()
             .unwrap_or_else(|| "/".into()),
         read_only_root: app.runtime.read_only_root_fs,
+        no_devices_in_root: inputs.options.private_users.is_some(),
         protect_paths: !inputs.options.disable_paths,
         mount_context: inputs.facts.mount_context().map(str::to_owned),
         mounts,
