@@ -1,9 +1,11 @@
 //! Limits, devices and kernel parameters on every layout of control groups, with strict isolators: what is not in force
 //! ends the pod before its app starts.
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::vm::{Cgroups, Guest, Init, Report, Status};
+use tests::vm::{Cgroups, Config, Guest, Init, Report, Status};
 
 use super::bench::Bench;
 
@@ -82,14 +84,40 @@ fn manifest() -> Value {
 }
 
 pub(crate) fn hold_on(guest: Guest) -> Result<()> {
-    let bench = Bench::new(guest)?;
     // Not beside others in the service of the guest's agent, where the kernel passes no controllers on.
     let command = match guest.init {
         Init::Busybox => "sh /payload/run",
         Init::Systemd | Init::Systemd257 => "systemd-run --scope --quiet -- sh /payload/run",
     };
-    let report = bench.finish(|config| {
+    hold_by(guest, command, |config| config)
+}
+
+/// A service that is as the unit that the project ships says, while other units come and go.
+pub(crate) fn hold_in_a_service(guest: Guest) -> Result<()> {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/stage0@.service");
+    let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
+    let of_cgroups = unit.lines().filter(|line| {
+        let key = line.split('=').next().unwrap_or_default();
+        matches!(key, "Slice" | "Delegate" | "TasksMax") || key.ends_with("Accounting")
+    });
+    let properties: Vec<_> = of_cgroups
+        .map(|line| format!("--property={line}"))
+        .collect();
+    let command = format!(
+        "systemd-run --service-type=exec --wait --pipe --quiet {} -- sh /payload/run",
+        properties.join(" ")
+    );
+    hold_by(guest, &command, |config| {
         config
+            .text("others", OTHERS)
+            .start("others", "sh /payload/others")
+    })
+}
+
+fn hold_by(guest: Guest, command: &str, before: fn(Config) -> Config) -> Result<()> {
+    let bench = Bench::new(guest)?;
+    let report = bench.finish(|config| {
+        before(config)
             .text("pod.json", &manifest().to_string())
             .text("run", RUN)
             .text("look", LOOK)
@@ -98,7 +126,7 @@ pub(crate) fn hold_on(guest: Guest) -> Result<()> {
             .step("up", "timeout 100 /payload/probe wait-file /shared/up")
             .step("look", "sh /payload/look")
             .step("enter", "sh /payload/enter")
-            .step("go", "touch /shared/go")
+            .step("go", "touch /shared/go /shared/done")
             .join("pod")
             .text("force", FORCE)
             .step("force", "sh /payload/force")
