@@ -33,10 +33,10 @@ pub struct AppSpec {
     pub working_directory: String,
     /// Whether the root is read-only, volumes apart.
     pub read_only_root: bool,
-    /// Whether device nodes in the root cannot be opened. In a user namespace the app cannot have made them, and no rule of
-    /// a cgroup restricts them.
+    /// Whether device nodes in the root and in volumes cannot be opened, but for a volume that is one. In a user namespace
+    /// no rule of a cgroup restricts them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub no_devices_in_root: bool,
+    pub no_devices: bool,
     /// Whether paths of `/proc` and `/sys` are hidden or read-only.
     pub protect_paths: bool,
     /// The SELinux context of what is mounted for the app's `/dev`.

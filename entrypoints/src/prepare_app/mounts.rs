@@ -47,7 +47,7 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .with_context(|| format!("mount {}", path.display()))?;
-    if spec.no_devices_in_root {
+    if spec.no_devices {
         let attributes = MountAttributes {
             no_devices: true,
             ..MountAttributes::default()
@@ -68,11 +68,15 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
     }
     files(root, &app_root)?;
     for mount in &spec.mounts {
-        let mut source = clone_tree(&root.volumes().join(&mount.volume))?;
-        if mount.read_only {
-            source = read_only(source)
-                .with_context(|| format!("make the volume {} read-only", mount.volume))?;
-        }
+        let source = clone_tree(&root.volumes().join(&mount.volume))?;
+        let attributes = MountAttributes {
+            read_only: mount.read_only,
+            no_devices: spec.no_devices && !is_device(&source)?,
+            recursive: true,
+            ..MountAttributes::default()
+        };
+        mount_setattr(&source, attributes)
+            .with_context(|| format!("restrict the volume {}", mount.volume))?;
         attach_volume(&source, &app_root, Path::new(&mount.target))?;
     }
     credentials::mount(root, app, spec, &app_root)?;
@@ -87,6 +91,16 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         .context("make the root read-only")?;
     }
     pivot(&app_root)
+}
+
+/// Whether it is a device node that is mounted.
+fn is_device(mount: &OwnedFd) -> Result<bool> {
+    let stat = fs::fstat(mount).context("look at a volume")?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    Ok(matches!(
+        kind,
+        FileType::BlockDevice | FileType::CharacterDevice
+    ))
 }
 
 /// `/proc` of the pod, in which nspawn has protected some paths; one without any protection when that is asked for and

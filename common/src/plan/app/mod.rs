@@ -37,8 +37,11 @@ pub(super) fn plan(
     let streams = streams::streams(inputs, app)?;
     let terminal = streams.modes.any(Mode::Interactive);
     let isolation = isolation::plan(inputs, app)?;
+    let devices = devices::plan(inputs, name, &isolation.capabilities, volumes, &mounts);
     let mut directives = isolation.directives;
-    directives.extend(devices::directives(inputs.pod, volumes, &mounts));
+    directives.extend(devices.directives);
+    let mut warnings = isolation.warnings;
+    warnings.extend(devices.warnings);
     let unit = unit::unit(inputs, app, &streams, &directives, sockets);
     check_length(&unit, "app.exec")?;
     let spec = AppSpec {
@@ -56,7 +59,7 @@ pub(super) fn plan(
             .clone()
             .unwrap_or_else(|| "/".into()),
         read_only_root: app.runtime.read_only_root_fs,
-        no_devices_in_root: inputs.options.private_users.is_some(),
+        no_devices: inputs.options.private_users.is_some(),
         protect_paths: !inputs.options.disable_paths,
         mount_context: inputs.facts.mount_context().map(str::to_owned),
         mounts,
@@ -95,7 +98,7 @@ pub(super) fn plan(
     Ok(AppPlan {
         unit: unit.name().to_owned(),
         steps,
-        warnings: isolation.warnings,
+        warnings,
         terminal,
         capabilities: isolation.capabilities,
     })
