@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use procfs::process::Process;
 
 use crate::id_range::IdRange;
+use crate::isolate::device::Device;
 
 /// A cgroup hierarchy that the host has mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Hierarchy {
     /// The directory of the cgroup of a unit in the pod at `pod`, if it has one in this hierarchy. nspawn, too, puts
     /// the pod into a cgroup below, but not in a hierarchy that it leaves alone.
     pub fn dir_of_unit(&self, pod: &Path, unit: &str) -> Option<PathBuf> {
-        let of_slice = |pod: &Path| self.dir(pod).join("system.slice").join(unit);
+        let of_slice = |pod: &Path| self.dir(pod).join(SYSTEM_SLICE).join(unit);
         let places = [of_slice(&pod.join(PAYLOAD)), of_slice(pod)];
         places.into_iter().find(|dir| dir.exists())
     }
@@ -54,6 +55,9 @@ impl Hierarchy {
 /// pod as a whole: the pod can write to all that it sees, and sees only from the cgroup that it was started in. In the
 /// other hierarchies nspawn does the same, under the same name.
 pub const PAYLOAD: &str = "payload";
+
+/// Where the pod's systemd has the apps.
+const SYSTEM_SLICE: &str = "system.slice";
 
 /// The v1 controllers that systemd uses: in their hierarchies a scope has a cgroup of its own.
 pub(crate) const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", DEVICES, "pids"];
@@ -168,6 +172,33 @@ impl Hierarchies {
         }
         entered.enable();
         Ok(entered)
+    }
+
+    /// Lets a pod, in its cgroup, and the apps that will start in it read and write more devices, where the v1 controller
+    /// restricts it. Cgroups have the list that the one above had when they were made, and get nothing more from there
+    /// (devices.rst).
+    pub fn allow_devices(
+        &self,
+        pod: &Path,
+        devices: impl IntoIterator<Item = Device>,
+    ) -> Result<()> {
+        let Some(hierarchy) = self
+            .0
+            .iter()
+            .find(|h| h.controllers.iter().any(|c| c == DEVICES))
+        else {
+            return Ok(());
+        };
+        let payload = pod.join(PAYLOAD);
+        let slice = payload.join(SYSTEM_SLICE);
+        let dirs = [pod, &payload, &slice].map(|path| hierarchy.dir(path));
+        let dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.exists()).collect();
+        for device in devices {
+            let rule = device.rule("rw");
+            dirs.iter()
+                .try_for_each(|dir| write(&dir.join("devices.allow"), &rule))?;
+        }
+        Ok(())
     }
 
     /// The processes in the cgroup `path` and below it, in any hierarchy.

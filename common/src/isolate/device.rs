@@ -25,6 +25,12 @@ impl Device {
             minor: rustix::fs::minor(file.rdev()),
         })
     }
+
+    /// A rule of the v1 controller for it (devices.rst); `access` is of the letters `rwm`.
+    pub(crate) fn rule(self, access: &str) -> String {
+        let kind = if self.block { 'b' } else { 'c' };
+        format!("{kind} {}:{} {access}", self.major, self.minor)
+    }
 }
 
 impl fmt::Display for Device {

@@ -115,7 +115,7 @@ fn add(crossing: &Crossing, uuid: &Uuid, options: &RunOptions) -> Result<()> {
     let applied = apply(&plan.steps)?;
     let placed = place::place(crossing, &plan.volumes)?;
     let cgroup = supervisor::cgroup(dir, uuid)?;
-    allow_devices(crossing, cgroup.as_deref(), &pod)?;
+    allow_devices(crossing, cgroup.as_deref(), &pod, &facts)?;
     let forwarded = network::forward(dir, &pod, app, cgroup.as_deref())?;
     forwarded.keep();
     placed.keep();
@@ -140,17 +140,24 @@ fn has_remains(crossing: &Crossing) -> Result<bool> {
 }
 
 /// Has the host let the pod use the devices of the app, where its systemd has a policy for the pod as a whole.
-fn allow_devices(crossing: &Crossing, cgroup: Option<&Path>, pod: &Pod) -> Result<()> {
-    let unit = cgroup.and_then(Path::file_name);
-    let scope = unit.and_then(|unit| unit.to_str()).filter(|unit| {
-        // The pods in cgroups that init makes have no policy.
-        unit.ends_with(".scope")
-    });
+fn allow_devices(
+    crossing: &Crossing,
+    cgroup: Option<&Path>,
+    pod: &Pod,
+    facts: &HostFacts,
+) -> Result<()> {
+    let Some(cgroup) = cgroup.filter(|_| !pod.devices.is_empty()) else {
+        return Ok(());
+    };
+    let scope = cgroup.file_name().and_then(|unit| unit.to_str());
+    // The pods in cgroups that init makes have no policy.
+    let Some(scope) = scope.filter(|unit| unit.ends_with(".scope")) else {
+        return Ok(());
+    };
     let devices: Vec<_> = pod.devices.values().map(ToString::to_string).collect();
-    match scope {
-        Some(scope) if !devices.is_empty() => crossing.allow_devices(scope, &devices),
-        _ => Ok(()),
-    }
+    crossing.allow_devices(scope, &devices)?;
+    let devices = pod.devices.values().copied();
+    facts.cgroups.allow_devices(cgroup, devices)
 }
 
 /// What the pod has already.

@@ -108,6 +108,11 @@ fn expect_added_device(report: &Report) -> Result<()> {
     report.expect_text("device", "Writable")
 }
 
+pub(crate) fn devices_can_be_added(guest: Guest) -> Result<()> {
+    let report = Bench::new(guest)?.finish(added_device)?;
+    expect_added_device(&report)
+}
+
 /// A pod in the service of the guest's agent, which lives on, and whose nspawn is killed: machined goes on to know it.
 const KILLED: &str = r#"
 /payload/stage0 run --volume=shared,kind=host,source=/shared --mount=volume=shared,target=/shared example.com/app -- \

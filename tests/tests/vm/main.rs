@@ -114,6 +114,7 @@ fn cases() -> Vec<Case> {
             "units_come_and_go",
             limits::pods_start_while_units_come_and_go,
         ));
+        cases.push((guest, "devices_are_added", hosts::devices_can_be_added));
         cases.push((guest, "limits_in_a_service", limits::hold_in_a_service));
     }
     let service = services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order;
