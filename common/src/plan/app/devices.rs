@@ -32,7 +32,9 @@ pub(super) fn plan(
         directives: vec![("DevicePolicy", "closed".to_owned())],
         warnings: Vec::new(),
     };
-    if private && capabilities.contains(&Capability::CAP_SYS_ADMIN) {
+    let mighty =
+        inputs.options.disable_capabilities || capabilities.contains(&Capability::CAP_SYS_ADMIN);
+    if private && mighty {
         devices.warnings.push(format!(
             "app {app}: with CAP_SYS_ADMIN it can mount volumes anew, and open the device nodes in them"
         ));
