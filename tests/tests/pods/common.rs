@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use serde_json::Value;
 use tests::fixture::{App, Fixture};
+use tests::leftovers::Marks;
 use tests::process::{BOUND, Running};
 
 /// An app that is ready when `/out/ready` is there and ends well when told to stop.
@@ -47,10 +48,11 @@ pub(crate) fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, S
 
 /// A process of a running pod, by the name that the kernel has for its program.
 pub(crate) fn process_of_pod(uuid: &str, name: &str) -> Result<Pid> {
+    let pod = Marks::new([uuid], &[]);
     let processes = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
         let pid = entry.file_name().to_string_lossy().parse().ok()?;
         let file = |name| std::fs::read_to_string(entry.path().join(name)).ok();
-        (file("cgroup")?.contains(uuid) && file("comm")?.trim() == name).then_some(pid)
+        (pod.are_in(&file("cgroup")?) && file("comm")?.trim() == name).then_some(pid)
     });
     let pid = processes.last().and_then(Pid::from_raw);
     pid.with_context(|| format!("no process {name} of the pod {uuid}"))
