@@ -172,12 +172,13 @@ fn back_off(root: &StageRoot, app: &str) -> Result<ExitCode> {
 }
 
 /// Waits for a time; false when the app is stopped first. The signal for that is the app's own choice, so each one counts;
-/// one that came before they were held may have had no effect.
+/// one that came before they were held may have had no effect. Before the signal this program must not end: systemd, which
+/// does not stop the app until its turn comes, would start it.
 fn wait(app: &str, time: Duration) -> Result<bool> {
     let signals = SigSet::all();
     signals.thread_block().context("hold signals")?;
     let signals = SignalFd::new(&signals).context("wait for signals")?;
-    if ask(app, Manager::is_asked_to_stop, false) {
+    if ask(app, Manager::is_being_stopped, false) {
         return Ok(false);
     }
     let time = Timespec::try_from(time).context("wait for the restart")?;

@@ -13,7 +13,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::process::BOUND;
 use crate::wait;
 
-/// Names that tell whose a thing is: UUIDs with and without dashes, directories.
+/// Names that tell whose a thing is: UUIDs with and without dashes and as systemd writes them in the name of a pod's scope,
+/// directories.
 #[derive(Debug, Clone, Default)]
 pub struct Marks(Vec<String>);
 
@@ -22,7 +23,7 @@ impl Marks {
     pub fn new<'a>(uuids: impl IntoIterator<Item = &'a str>, dirs: &[&Path]) -> Self {
         let uuids = uuids
             .into_iter()
-            .flat_map(|uuid| [uuid.to_owned(), uuid.replace('-', "")]);
+            .flat_map(|uuid| ["-", "", r"\x2d"].map(|dash| uuid.replace('-', dash)));
         Self(
             uuids
                 .chain(dirs.iter().map(|dir| dir.display().to_string()))
@@ -30,7 +31,8 @@ impl Marks {
         )
     }
 
-    fn are_in(&self, text: &str) -> bool {
+    /// Whether the text has one of them in it.
+    pub fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|mark| text.contains(mark))
     }
 

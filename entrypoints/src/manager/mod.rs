@@ -54,25 +54,43 @@ impl Manager {
     /// Whether systemd was asked to stop the unit, by itself or with others: a unit that ends of its own accord has no job,
     /// or the one that starts it still.
     pub(crate) fn is_asked_to_stop(&mut self, unit: &str) -> Result<bool> {
-        self.stops(unit)
+        Ok(self.stop(unit)?.is_some())
+    }
+
+    /// Whether systemd has begun to stop the unit, and sent it the signal. One that is only asked to stop still starts: its
+    /// next command follows on the one that ends.
+    pub(crate) fn is_being_stopped(&mut self, unit: &str) -> Result<bool> {
+        Ok(self.stop(unit)?.is_some_and(|state| state == "running"))
+    }
+
+    /// The state of the job that stops the unit, if it has one.
+    fn stop(&mut self, unit: &str) -> Result<Option<String>> {
+        self.stop_job(unit)
             .with_context(|| format!("ask systemd for the job of {unit}"))
     }
 
-    fn stops(&mut self, unit: &str) -> Result<bool> {
+    fn stop_job(&mut self, unit: &str) -> Result<Option<String>> {
         // org.freedesktop.systemd1(5): the number of the job, 0 when there is none, and its path.
         let answer = self.0.property(&object_path(unit), "Unit", "Job")?;
         let (number, path) = variant(&answer)?
             .get::<(u32, ObjectPath<'_>)>()
             .map_err(unreadable)?;
         if number == 0 {
-            return Ok(false);
+            return Ok(None);
         }
-        // Gone meanwhile: a job that stops the unit is there until the caller, a program of the unit's end, is done.
-        let Ok(answer) = self.0.property(path.as_ref(), "Job", "JobType") else {
-            return Ok(false);
+        let [kind, state] = ["JobType", "State"].map(|name| {
+            // Gone meanwhile: a job that stops the unit is there until the caller, a program of the unit's end, is done.
+            let answer = self.0.property(path.as_ref(), "Job", name).ok();
+            answer.map(|answer| {
+                let text = variant(&answer)?.get::<&str>().map_err(unreadable)?;
+                Ok::<_, anyhow::Error>(text.to_owned())
+            })
+        });
+        let (Some(kind), Some(state)) = (kind.transpose()?, state.transpose()?) else {
+            return Ok(None);
         };
-        let kind = variant(&answer)?.get::<&str>().map_err(unreadable)?;
-        Ok(matches!(kind, "stop" | "restart" | "try-restart"))
+        let stops = matches!(&*kind, "stop" | "restart" | "try-restart");
+        Ok(stops.then_some(state))
     }
 
     /// Whether the unit is starting because systemd starts it again by itself, rather than for somebody who asked.

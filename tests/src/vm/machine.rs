@@ -196,6 +196,8 @@ fn command(config: &Config, dir: &Path) -> Result<Command> {
         "no_timer_check",
         // The kernel's tests of its own ciphers: they take a second, and under QEMU have been seen never to end.
         "cryptomgr.notests",
+        // The same program at the same addresses each time: QEMU has translated it for these already.
+        "norandmaps",
         "systemd.getty_auto=no",
     ];
     kernel_words.extend(config.guest.kernel_words());

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Pid;
 use serde_json::Value;
 use tests::fixture::{App, Fixture};
+use tests::harness::Skip;
+use tests::leftovers::Marks;
 use tests::process::{BOUND, Running};
 
 /// An app that is ready when `/out/ready` is there and ends well when told to stop.
@@ -47,10 +49,11 @@ pub(crate) fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, S
 
 /// A process of a running pod, by the name that the kernel has for its program.
 pub(crate) fn process_of_pod(uuid: &str, name: &str) -> Result<Pid> {
+    let pod = Marks::new([uuid], &[]);
     let processes = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
         let pid = entry.file_name().to_string_lossy().parse().ok()?;
         let file = |name| std::fs::read_to_string(entry.path().join(name)).ok();
-        (file("cgroup")?.contains(uuid) && file("comm")?.trim() == name).then_some(pid)
+        (pod.are_in(&file("cgroup")?) && file("comm")?.trim() == name).then_some(pid)
     });
     let pid = processes.last().and_then(Pid::from_raw);
     pid.with_context(|| format!("no process {name} of the pod {uuid}"))
@@ -74,6 +77,23 @@ pub(crate) fn app_status(fixture: &Fixture, uuid: &str, app: &str) -> Result<Val
     let file = status_file(fixture, uuid, app)?;
     let json = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))
+}
+
+/// Skips a test that mounts the test's directory with other owners where the kernel can't: a tmpfs before Linux 6.3.
+pub(crate) fn need_mapped_owners(fixture: &Fixture) -> Result<()> {
+    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    let [Some(Ok(major)), Some(Ok(minor))] = [numbers.next(), numbers.next()] else {
+        bail!("kernel release {release}");
+    };
+    let tmpfs = rustix::fs::statfs(fixture.path(""))?.f_type == TMPFS_MAGIC;
+    ensure!(
+        !tmpfs || (major, minor) >= (6, 3),
+        Skip("this kernel maps no owners of a tmpfs".into())
+    );
+    Ok(())
 }
 
 /// Whether the kernel of this host uses AppArmor. Where nobody mounts securityfs, no profile is seen.

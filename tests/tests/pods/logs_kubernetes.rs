@@ -9,7 +9,7 @@ use rustix::process::{Signal, kill_process};
 use tests::fixture::{App, Fixture, with};
 use tests::process::BOUND;
 
-use crate::common::process_of_pod;
+use crate::common::{need_mapped_owners, process_of_pod};
 
 tests::cases!("logs_kubernetes":
     lines_of_both_streams,
@@ -129,6 +129,7 @@ fn starts_append() -> Result<()> {
 /// The files are of the host's root, as they are without.
 fn pods_with_user_namespaces() -> Result<()> {
     with(|fixture| {
+        need_mapped_owners(fixture)?;
         let dir = directory(fixture)?;
         let pod = fixture
             .pod([app("a", "print one + eprint error")])

@@ -11,6 +11,8 @@ use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
 use tests::image::{Image, character_device, dir, file};
 
+use crate::common::need_mapped_owners;
+
 tests::cases!("users":
     files_of_overlays_are_of_the_range,
     files_of_plain_roots_are_of_the_range,
@@ -331,6 +333,7 @@ fn ids_beyond_the_range() -> Result<()> {
 
 fn owners_of_volumes_can_be_mapped() -> Result<()> {
     with(|fixture| {
+        need_mapped_owners(fixture)?;
         let data = fixture.dir("data")?;
         fs::write(data.join("of-alice"), "x")?;
         chown(data.join("of-alice"), Some(1234), Some(2345))?;
