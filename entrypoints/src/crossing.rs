@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::appc::AcName;
 use common::flags::{Flag, Parsed, switch, value};
 use common::options::RunOptions;
-use common::pod::PodDir;
+use common::pod::{PodDir, StageRoot};
 
 use crate::supervisor;
 
@@ -88,14 +88,20 @@ impl Crossing {
             .arg(self.app.as_str());
         run(command).with_context(|| format!("{ENTER}: execute {}", self.enter))?
     }
+}
 
-    /// Has the host's systemd let the pod in this scope use more devices. The program for it runs on the host.
-    pub(crate) fn allow_devices(&self, scope: &str, devices: &[String]) -> Result<()> {
-        let program = self.dir.stage_root().join(MANAGE);
-        let mut command = Command::new(&program);
-        command.arg("allow-devices").arg(scope).args(devices);
-        run(command).with_context(|| format!("execute {}", program.display()))?
-    }
+/// Does `words` with the host's systemd, by the program of the image at `root`, which runs on the host then.
+///
+/// # Errors
+/// Those of the program, in its words.
+pub(crate) fn manage_on_host<'a>(
+    root: &StageRoot,
+    words: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    let program = root.join(MANAGE);
+    let mut command = Command::new(&program);
+    command.args(words);
+    run(command).with_context(|| format!("execute {}", program.display()))?
 }
 
 /// Runs `manage`, and says what it says.

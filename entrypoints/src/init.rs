@@ -31,9 +31,10 @@ use common::pod::{PodDir, machine_name};
 use common::status::{IsolatorReport, Outcome};
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::crossing::manage_on_host;
 use crate::network::{self, Networks, Wishes};
 use crate::passed::Sockets;
-use crate::{manager, print_help, uuid};
+use crate::{print_help, uuid};
 
 const USAGE: &str = "init [OPTIONS] UUID";
 const ABOUT: &str = "Starts the pod in the working directory. Called by stage0, with the descriptor of the locked pod\n\
@@ -120,7 +121,7 @@ fn start<'a>(
     // Where the cgroups are is written before they are made: gc finds them whenever this program is killed.
     let located = locate(dir, &plan.cgroup)?;
     let machine = machine_name(inputs.uuid.as_str());
-    let entered = enter_cgroup(facts, &plan.cgroup, &machine, options.private_users)?;
+    let entered = enter_cgroup(dir, facts, &plan.cgroup, &machine, options.private_users)?;
     let networks = networks.map(|n| n.set_up(dir, &plan.cgroup.path));
     let networks = networks.transpose()?;
     if let Some(networks) = &networks {
@@ -224,6 +225,7 @@ pub(crate) fn check_contexts(pod: &Pod, facts: &HostFacts) -> Result<()> {
 /// Enters the pod's cgroup. Where nspawn has systemd make it, only those in it are made and entered that the pod's root
 /// is to have in a user namespace: others the pod makes itself.
 fn enter_cgroup(
+    dir: &PodDir,
     facts: &HostFacts,
     cgroup: &PodCgroup,
     machine: &str,
@@ -236,7 +238,8 @@ fn enter_cgroup(
     if cgroup.scope {
         hierarchies = hierarchies.of_scopes();
         if !hierarchies.0.is_empty() {
-            manager::host::hold_controllers(machine)?;
+            let own = std::process::id().to_string();
+            manage_on_host(&dir.stage_root(), ["hold-controllers", machine, &own])?;
         }
     }
     hierarchies.enter(&cgroup.path, users).map(Some)

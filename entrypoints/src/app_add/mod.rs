@@ -23,7 +23,7 @@ use common::pod::names_in;
 use common::spec;
 
 use crate::app_rm::forget;
-use crate::crossing::{APP, Crossing, DEBUG};
+use crate::crossing::{APP, Crossing, DEBUG, manage_on_host};
 use crate::init::check_contexts;
 use crate::inside::turn_to_change;
 use crate::{network, print_help, supervisor};
@@ -155,7 +155,9 @@ fn allow_devices(
         return Ok(());
     };
     let devices: Vec<_> = pod.devices.values().map(ToString::to_string).collect();
-    crossing.allow_devices(scope, &devices)?;
+    let words = ["allow-devices", scope].into_iter();
+    let words = words.chain(devices.iter().map(String::as_str));
+    manage_on_host(&crossing.dir.stage_root(), words)?;
     let devices = pod.devices.values().copied();
     facts.cgroups.allow_devices(cgroup, devices)
 }

@@ -19,10 +19,11 @@ use crate::manager::host;
 use crate::print_help;
 
 const FLAGS: [Flag; 1] = [switch("force", "kill what runs")];
-const USAGE: &str =
-    "manage start APP | stop [--force] APP | forget [--force] APP | allow-devices SCOPE DEVICE...";
+const USAGE: &str = "manage start APP | stop [--force] APP | forget [--force] APP | allow-devices SCOPE DEVICE... |\n\
+    \x20      hold-controllers MACHINE PID";
 const ABOUT: &str = "Starts or stops an app of this pod, or takes away what the pod has of it.\n\
-    On the host: has systemd let the pod in SCOPE use more devices.";
+    On the host: has systemd let the pod in SCOPE use more devices, or keep the cgroup hierarchies as they are for\n\
+    the pod MACHINE, whose supervisor PID is.";
 
 /// Runs the program.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
@@ -32,26 +33,34 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     if flags.help || command == "--help" {
         return print_help(&flags::help(USAGE, ABOUT, &FLAGS));
     }
-    if let ("allow-devices", [scope, devices @ ..]) =
-        (command.to_str().unwrap_or_default(), flags.rest.as_slice())
-    {
-        let devices = devices
-            .iter()
-            .map(|device| (device.clone(), "rw".to_owned()));
-        host::allow_devices(Path::new("/"), scope, devices.collect())?;
-        return Ok(ExitCode::SUCCESS);
+    let command = command.to_str().unwrap_or_default();
+    match (command, flags.rest.as_slice()) {
+        ("allow-devices", [scope, devices @ ..]) => {
+            let devices = devices
+                .iter()
+                .map(|device| (device.clone(), "rw".to_owned()));
+            host::allow_devices(Path::new("/"), scope, devices.collect())?;
+        }
+        ("hold-controllers", [machine, pid]) => {
+            let pid = pid
+                .parse()
+                .with_context(|| format!("{pid:?} is not a pid"))?;
+            host::hold_controllers(machine, pid)?;
+        }
+        (_, [app]) => in_pod(command, app, flags.is_set("force"))?,
+        _ => bail!("needs one app, see --help"),
     }
-    let [app] = flags.rest.as_slice() else {
-        bail!("needs one app, see --help");
-    };
+    Ok(ExitCode::SUCCESS)
+}
+
+fn in_pod(command: &str, app: &str, force: bool) -> Result<()> {
     let app: AcName = app.parse().with_context(|| format!("{app:?}"))?;
     let app = app.as_str();
     let root = StageRoot::new("/");
-    match command.to_str() {
-        Some("start") => start::start(&root, app)?,
-        Some("stop") => stop::stop(app, flags.is_set("force"))?,
-        Some("forget") => forget::forget(&root, app, flags.is_set("force"))?,
+    match command {
+        "start" => start::start(&root, app),
+        "stop" => stop::stop(app, force),
+        "forget" => forget::forget(&root, app, force),
         _ => bail!("{command:?} is not a command, see --help"),
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -40,13 +40,13 @@ pub(crate) fn forget_machine(host: &Path, machine: &str) -> Result<()> {
     forget().with_context(|| format!("have machined forget {machine}"))
 }
 
-/// Has systemd put this process, which becomes the pod's supervisor, into a scope beside the one that the pod will have
+/// Has systemd put the process that becomes a pod's supervisor into a scope beside the one that the pod will have
 /// (`machine-….scope`), and returns when it is there.
 ///
 /// While it runs, systemd keeps the v1 hierarchies of these controllers as they are there. Else, when the last unit that
 /// uses one of them ends, or a first one starts, it moves all processes of a slice and removes cgroups that are empty
 /// then: those that were made for the pod too, as long as it does not know of the pod.
-pub(crate) fn hold_controllers(machine: &str) -> Result<()> {
+pub(crate) fn hold_controllers(machine: &str, supervisor: u32) -> Result<()> {
     let accounting = [
         "CPUAccounting",
         "IOAccounting",
@@ -58,7 +58,7 @@ pub(crate) fn hold_controllers(machine: &str) -> Result<()> {
             "Description",
             Value::Text(format!("Supervisor of {machine}")),
         ),
-        ("PIDs", Value::Numbers(vec![std::process::id()])),
+        ("PIDs", Value::Numbers(vec![supervisor])),
         ("Slice", Value::Text("machine.slice".into())),
         ("CollectMode", Value::Text("inactive-or-failed".into())),
     ];

@@ -21,7 +21,7 @@ const REPLACE: &str = "replace";
 /// How often a unit that nothing needs is looked at until systemd has let go of it.
 const UNLOAD_TRIES: u32 = 20;
 
-/// The systemd of this process's namespaces: the pod's, or for init the host's.
+/// The systemd of this process's namespaces: the pod's, or on the host its own's.
 pub(crate) struct Manager(Bus);
 
 /// How a service is stopped (org.freedesktop.systemd1(5)).
