@@ -1,5 +1,6 @@
 //! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it runs in. Some pod
-//! tests run in every guest, in one boot of each; with a guest's name in STAGE1_GUEST, all of them in that one.
+//! tests run in every guest, in one boot of each; all of them with STAGE1_WHOLE=1 in two guests, and with a guest's name in
+//! STAGE1_GUEST in that one.
 
 mod bench;
 mod hosts;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
 fn trials(arguments: &Arguments) -> Result<Vec<Trial>> {
     let only = std::env::var("STAGE1_GUEST").ok();
     let of_it = |(guest, ..): &Case| only.as_ref().is_none_or(|only| *only == guest.name());
-    let (first, others) = suite::trials(arguments, only.as_deref())?;
+    let whole = std::env::var_os("STAGE1_WHOLE").is_some_and(|value| value == "1");
+    let (first, others) = suite::trials(arguments, only.as_deref(), whole)?;
     let cases = cases().into_iter().filter(of_it).map(trial);
     Ok(first.into_iter().chain(cases).chain(others).collect())
 }
