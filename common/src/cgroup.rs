@@ -1,6 +1,7 @@
 //! The cgroups of a pod: one in each hierarchy that the host has mounted, under the same path in all of them,
 //! because the contract has a single `subcgroup` per pod.
 
+mod devices;
 mod kill;
 mod mounted;
 
@@ -14,7 +15,6 @@ use anyhow::{Context, Result};
 use procfs::process::Process;
 
 use crate::id_range::IdRange;
-use crate::isolate::device::Device;
 
 /// A cgroup hierarchy that the host has mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,33 +172,6 @@ impl Hierarchies {
         }
         entered.enable();
         Ok(entered)
-    }
-
-    /// Lets a pod, in its cgroup, and the apps that will start in it read and write more devices, where the v1 controller
-    /// restricts it. Cgroups have the list that the one above had when they were made, and get nothing more from there
-    /// (devices.rst).
-    pub fn allow_devices(
-        &self,
-        pod: &Path,
-        devices: impl IntoIterator<Item = Device>,
-    ) -> Result<()> {
-        let Some(hierarchy) = self
-            .0
-            .iter()
-            .find(|h| h.controllers.iter().any(|c| c == DEVICES))
-        else {
-            return Ok(());
-        };
-        let payload = pod.join(PAYLOAD);
-        let slice = payload.join(SYSTEM_SLICE);
-        let dirs = [pod, &payload, &slice].map(|path| hierarchy.dir(path));
-        let dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.exists()).collect();
-        for device in devices {
-            let rule = device.rule("rw");
-            dirs.iter()
-                .try_for_each(|dir| write(&dir.join("devices.allow"), &rule))?;
-        }
-        Ok(())
     }
 
     /// The processes in the cgroup `path` and below it, in any hierarchy.

@@ -68,6 +68,7 @@ mod streams_reopened;
 mod talk;
 mod users;
 mod users_apps;
+mod users_roots;
 mod volumes;
 
 use std::path::Path;
@@ -140,6 +141,7 @@ fn main() -> ExitCode {
         streams_reopened::cases(),
         users::cases(),
         users_apps::cases(),
+        users_roots::cases(),
         volumes::cases(),
     ];
     tests::harness::main(
