@@ -123,11 +123,10 @@ fn silence_ends_the_app() -> Result<()> {
 fn an_end_before_it_is_a_failure() -> Result<()> {
     with(|fixture| {
         let app = notifying("a", "exit 0");
-        fixture
-            .pod([app])
-            .option("--no-overlay")
-            .run()?
-            .expect(254)?;
+        let finished = fixture.pod([app]).option("--no-overlay").run()?;
+        let output = finished.expect(254)?.stdout;
+        let remark = "app a: it exited with status 0, which is a failure here: protocol";
+        ensure!(output.contains(remark), "{output}");
         let status = status_json(fixture, &fixture.only_pod()?, "a")?;
         assert_eq!(status["result"], "protocol");
         assert_eq!(status["exitCode"], 0);
