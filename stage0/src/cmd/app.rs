@@ -16,12 +16,12 @@ use crate::store::Store;
 
 /// The commands below `app`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum App {
     /// Run a pod without apps, to which apps are added while it runs
-    Sandbox(Box<run::Run>),
+    Sandbox(Box<run::Sandbox>),
     /// Add an app to a pod
-    #[command(override_usage = "stage0 app add [OPTIONS] UUID IMAGE [APP OPTIONS] [-- ARGS…]",
-              after_help = options::app_help())]
+    #[command(override_usage = "stage0 app add [OPTIONS] UUID IMAGE [APP OPTIONS] [-- ARGS…]")]
     Add(Add),
     /// Start an app
     Start(Start),
@@ -35,8 +35,9 @@ pub(super) enum App {
     Status(Status),
 }
 
-/// Options of `app add`.
+// Options of `app add`.
 #[derive(Debug, Args)]
+#[command(after_help = options::app_help())]
 pub(super) struct Add {
     /// The pod: its UUID, or a unique beginning of it
     uuid: String,
@@ -47,7 +48,7 @@ pub(super) struct Add {
     port: Vec<ExposedPort>,
 }
 
-/// Options of `app start`.
+// Options of `app start`.
 #[derive(Debug, Args)]
 pub(super) struct Start {
     /// The pod: its UUID, or a unique beginning of it
@@ -57,7 +58,7 @@ pub(super) struct Start {
     app: AcName,
 }
 
-/// Options of `app stop`.
+// Options of `app stop`.
 #[derive(Debug, Args)]
 pub(super) struct Stop {
     /// The pod: its UUID, or a unique beginning of it
@@ -70,7 +71,7 @@ pub(super) struct Stop {
     force: bool,
 }
 
-/// Options of `app rm`.
+// Options of `app rm`.
 #[derive(Debug, Args)]
 pub(super) struct Rm {
     /// The pod: its UUID, or a unique beginning of it
@@ -83,7 +84,7 @@ pub(super) struct Rm {
     force: bool,
 }
 
-/// Options of `app list`.
+// Options of `app list`.
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// The pod: its UUID, or a unique beginning of it
@@ -96,7 +97,7 @@ pub(super) struct List {
     no_legend: bool,
 }
 
-/// Options of `app status`.
+// Options of `app status`.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// The pod: its UUID, or a unique beginning of it
@@ -112,7 +113,7 @@ pub(super) struct Status {
 impl App {
     pub(super) fn execute(self, context: &Context, words: Vec<AppWords>) -> Result<()> {
         match self {
-            Self::Sandbox(run) => run.sandbox(context),
+            Self::Sandbox(sandbox) => sandbox.execute(context),
             Self::Add(add) => add.execute(context, words),
             Self::Start(start) => pod(context, &start.uuid)?.start(start.app.as_str()),
             Self::Stop(stop) => {

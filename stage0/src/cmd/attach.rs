@@ -14,7 +14,7 @@ use crate::pod::State;
 use crate::pod::change::crossing;
 use crate::pod::entrypoint::Stage1;
 
-/// Options of `attach`.
+// Options of `attach`.
 #[derive(Debug, Args)]
 pub(super) struct Attach {
     /// The app; may be left out where the pod has one only

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The shells that are looked for in an app; the last one need not be there.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
-/// Options of `enter`.
+// Options of `enter`.
 #[derive(Debug, Args)]
 pub(super) struct Enter {
     /// The app; may be left out where the pod has one only

@@ -10,14 +10,14 @@ use super::output::print;
 use super::pods::Chosen;
 use crate::pod::gc::{Collector, Grace};
 
-/// Options of `rm`.
+// Options of `rm`.
 #[derive(Debug, Args)]
 pub(super) struct Rm {
     #[command(flatten)]
     pods: Chosen,
 }
 
-/// Options of `gc`.
+// Options of `gc`.
 #[derive(Debug, Args)]
 pub(super) struct Gc {
     /// How long to keep pods after they were first found to have ended

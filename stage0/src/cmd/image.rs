@@ -16,7 +16,7 @@ use crate::store::{ImportOptions, Store, StoredImage};
 /// As many characters of an id as a table shows: they tell any two images apart that one machine has.
 const SHOWN_ID: usize = "sha512-".len() + 12;
 
-/// Options of `image`.
+// Options of `image`.
 #[derive(Debug, Args)]
 pub(super) struct Image {
     #[command(subcommand)]

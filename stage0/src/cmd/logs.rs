@@ -9,7 +9,7 @@ use super::Context;
 use super::output::Format;
 use crate::logs::{self, Form, Wanted};
 
-/// Options of `logs`.
+// Options of `logs`.
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Of this app only

@@ -65,19 +65,22 @@ struct Globals {
     debug: bool,
 }
 
+// What a command has is made when it is named: for all of them that takes longer than most commands do. A doc comment of
+// the options' type would take the place of the command's own then.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Import, list and remove images
     Image(image::Image),
     /// Make a pod ready to run, and print its UUID
-    #[command(override_usage = "stage0 prepare [OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE …]",
-              after_help = options::app_help())]
+    #[command(
+        override_usage = "stage0 prepare [OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE …]"
+    )]
     Prepare(prepare::Prepare),
     /// Run a prepared pod
     RunPrepared(run::RunPrepared),
     /// Prepare a pod and run it; the exit status is that of the first app that fails
-    #[command(override_usage = "stage0 run [OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE …]",
-              after_help = options::app_help())]
+    #[command(override_usage = "stage0 run [OPTIONS] IMAGE [APP OPTIONS] [-- ARGS…] [--- IMAGE …]")]
     Run(run::Run),
     /// Change the apps of a running pod
     #[command(subcommand)]
@@ -191,22 +194,22 @@ fn take_apps(
     let Some(at) = subcommand_position(command, &args) else {
         return Ok((args, Vec::new()));
     };
-    // How many words name the subcommand, and how many arguments come before the image.
-    let (depth, leading) = match (args[at].to_str(), args.get(at + 1).and_then(|w| w.to_str())) {
-        (Some("run" | "prepare"), _) => (1, 0),
-        (Some("app"), Some("add")) => (2, 1),
-        _ => return Ok((args, Vec::new())),
-    };
+    // How many words name the subcommand, its options, and how many arguments come before the image.
+    let (depth, options, leading) =
+        match (args[at].to_str(), args.get(at + 1).and_then(|w| w.to_str())) {
+            (Some("run"), _) => (1, run::Run::augment_args(clap::Command::new("run")), 0),
+            (Some("prepare"), _) => (
+                1,
+                prepare::Prepare::augment_args(clap::Command::new("prepare")),
+                0,
+            ),
+            (Some("app"), Some("add")) => (2, app::Add::augment_args(clap::Command::new("add")), 1),
+            _ => return Ok((args, Vec::new())),
+        };
     let mut words = args;
     let tail = words.split_off(at + depth);
-    let mut subcommand = command;
-    for word in &words[at..] {
-        let name = word.to_str().unwrap_or_default();
-        let found = subcommand.find_subcommand(name);
-        subcommand = found.with_context(|| format!("unknown command {name}"))?;
-    }
     let app = options::AppOptions::command();
-    let split = split::split(tail, leading, &[subcommand, command], &app)?;
+    let split = split::split(tail, leading, &[&options, command], &app)?;
     words.extend(split.pod);
     Ok((words, split.apps))
 }
@@ -245,6 +248,27 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
         options::AppOptions::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_begins_as_the_list_has_it() {
+        let listed = Cli::command();
+        let mut whole = Cli::command();
+        whole.build();
+        same_abouts(&listed, &whole);
+        let app = whole.find_subcommand("app").unwrap();
+        let mut deferred = Cli::command();
+        let matches = deferred.try_get_matches_from_mut(["stage0", "app", "list", "u"]);
+        matches.unwrap();
+        same_abouts(deferred.find_subcommand("app").unwrap(), app);
+    }
+
+    fn same_abouts(listed: &clap::Command, whole: &clap::Command) {
+        for command in listed.get_subcommands() {
+            let name = command.get_name();
+            let about = whole.find_subcommand(name).unwrap().get_about();
+            assert_eq!(command.get_about(), about, "{name}");
+        }
     }
 
     #[test]

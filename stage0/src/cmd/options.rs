@@ -1,6 +1,7 @@
 //! Options of `run`, `prepare` and `run-prepared`.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{ArgAction, Args, Parser};
 use common::appc::{AcName, Annotation, EnvironmentVariable, ExposedPort, Isolator, Mount, Volume};
@@ -8,7 +9,7 @@ use common::net::Network;
 
 use super::values::{self, Dns, HostsEntry, Insecure, Ipc, PrivateUsers};
 
-/// What applies to all apps of a command line.
+// What applies to all apps of a command line.
 #[derive(Debug, Default, Args)]
 pub(super) struct SharedOptions {
     /// Mount a volume in every app: volume=NAME,target=/PATH
@@ -19,7 +20,7 @@ pub(super) struct SharedOptions {
     pub(super) set_env: Vec<EnvironmentVariable>,
 }
 
-/// What `prepare` and `run` know about the pod.
+// What `prepare` and `run` know about the pod.
 #[derive(Debug, Args)]
 pub(super) struct PodOptions {
     /// Storage: NAME,kind=host,source=/PATH[,readOnly=BOOL][,recursive=BOOL][,idmap=BOOL] or
@@ -61,7 +62,7 @@ pub(super) struct PodOptions {
     pub(super) private_users: PrivateUsers,
 }
 
-/// What `run` and `run-prepared` know about the pod.
+// What `run` and `run-prepared` know about the pod.
 #[derive(Debug, Args)]
 pub(super) struct RunOptions {
     /// The network: host, none (loopback only), all, or networks: NAME[:KEY=VALUE;…][,NAME…]; default and
@@ -202,9 +203,12 @@ pub(super) struct AppOptions {
 }
 
 /// The help for the options of an app.
-pub(super) fn app_help() -> String {
+pub(super) fn app_help() -> &'static str {
     use clap::CommandFactory as _;
-    let mut command =
-        AppOptions::command().help_template("App options, after their image:\n{options}");
-    command.render_help().to_string()
+    static HELP: LazyLock<String> = LazyLock::new(|| {
+        let mut command =
+            AppOptions::command().help_template("App options, after their image:\n{options}");
+        command.render_help().to_string()
+    });
+    &HELP
 }

@@ -16,7 +16,7 @@ use crate::pod::entrypoint::Stage1;
 use crate::pod::report::{Report, manifest_text};
 use crate::pod::{State, wait};
 
-/// Options of `list`.
+// Options of `list`.
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// How to print: text or json
@@ -27,7 +27,7 @@ pub(super) struct List {
     no_legend: bool,
 }
 
-/// Options of `status`.
+// Options of `status`.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// The pod: its UUID, or a unique beginning of it
@@ -40,14 +40,14 @@ pub(super) struct Status {
     format: Format,
 }
 
-/// Options of `cat-manifest`.
+// Options of `cat-manifest`.
 #[derive(Debug, Args)]
 pub(super) struct CatManifest {
     /// The pod: its UUID, or a unique beginning of it
     uuid: String,
 }
 
-/// Options of `stop`.
+// Options of `stop`.
 #[derive(Debug, Args)]
 pub(super) struct Stop {
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(super) struct Stop {
     force: bool,
 }
 
-/// Which pods a command is about.
+// Which pods a command is about.
 #[derive(Debug, Args)]
 pub(super) struct Chosen {
     /// The pods: their UUIDs, or unique beginnings of them

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::options::PodOptions;
+use super::options::{PodOptions, app_help};
 use super::output::print;
 use super::split::AppWords;
 use super::values::{self, Insecure};
 use super::{Context, apps};
 use crate::whole;
 
-/// Options of `prepare`.
+// Options of `prepare`.
 #[derive(Debug, Args)]
+#[command(after_help = app_help())]
 pub(super) struct Prepare {
     #[command(flatten)]
     pod: PodOptions,

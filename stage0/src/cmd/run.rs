@@ -5,7 +5,7 @@ use clap::Args;
 use common::annotation;
 use common::appc::{self, PodManifest};
 
-use super::options::{PodOptions, RunOptions};
+use super::options::{PodOptions, RunOptions, app_help};
 use super::split::AppWords;
 use super::values::{Dns as DnsValue, HostsEntry};
 use super::{Context, apps};
@@ -17,8 +17,9 @@ use crate::pod::undo::Undo;
 use crate::store::Store;
 use crate::whole;
 
-/// Options of `run`.
+// Options of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = app_help())]
 pub(super) struct Run {
     #[command(flatten)]
     pod: PodOptions,
@@ -26,7 +27,16 @@ pub(super) struct Run {
     run: RunOptions,
 }
 
-/// Options of `run-prepared`.
+// Options of `app sandbox`.
+#[derive(Debug, Args)]
+pub(super) struct Sandbox {
+    #[command(flatten)]
+    pod: PodOptions,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+// Options of `run-prepared`.
 #[derive(Debug, Args)]
 pub(super) struct RunPrepared {
     /// The pod: its UUID, or a unique beginning of it
@@ -36,17 +46,6 @@ pub(super) struct RunPrepared {
 }
 
 impl Run {
-    /// A pod without apps, to which apps are added.
-    pub(super) fn sandbox(mut self, context: &Context) -> Result<()> {
-        let shared = &self.pod.shared;
-        ensure!(
-            shared.mount.is_empty() && shared.set_env.is_empty(),
-            "--mount and --set-env: give them to app add"
-        );
-        self.pod.mutable = self.pod.pod_manifest.is_none();
-        self.execute(context, Vec::new())
-    }
-
     pub(super) fn execute(self, context: &Context, apps: Vec<AppWords>) -> Result<()> {
         let config = config(&self.run, context.debug)?;
         let (store, manifest, prepared) = apps::prepare_pod(context, &self.pod, apps)?;
@@ -61,6 +60,19 @@ impl Run {
             });
         }
         match run(&context.pods, store, &prepared, &config)? {}
+    }
+}
+
+impl Sandbox {
+    /// A pod without apps, to which apps are added.
+    pub(super) fn execute(self, context: &Context) -> Result<()> {
+        let Self { mut pod, run } = self;
+        ensure!(
+            pod.shared.mount.is_empty() && pod.shared.set_env.is_empty(),
+            "--mount and --set-env: give them to app add"
+        );
+        pod.mutable = pod.pod_manifest.is_none();
+        Run { pod, run }.execute(context, Vec::new())
     }
 }
 
