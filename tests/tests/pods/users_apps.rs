@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tests::fixture::{App, Fixture, with};
+use tests::image::character_device;
 use tests::process::BOUND;
 
 use crate::enter_likeness::enter;
+use crate::users_roots::null_device;
 
 tests::cases!("users_apps":
     come_and_go_with_overlays,
     come_and_go_with_plain_roots,
     that_the_pod_was_run_with_go,
+    a_device_is_added,
 );
 
 /// What the pod has of an app, as paths.
@@ -131,4 +134,30 @@ fn again(fixture: &Fixture, uuid: &str) -> Result<()> {
     fixture.text(words)?;
     fixture.text(["app", "start", uuid, "--app=a"])?;
     tests::wait::for_path(&fixture.out("up"), Some(BOUND))
+}
+
+/// A device that is a volume can be used; one that lies in the image or in a volume can't.
+fn a_device_is_added() -> Result<()> {
+    with(|fixture| {
+        let volume = fixture.dir("volume")?;
+        null_device(&volume.join("null"))?;
+        for option in ["--no-overlay=false", "--no-overlay"] {
+            let sandbox = fixture.sandbox(&["--private-users", option])?;
+            let words = "do mknod /zero c 1 5 + mknod /volume/null c 1 3 + mknod /null c 1 3";
+            let app = App::probe("a", words.split(' ').map(str::to_owned))
+                .change(|image| image.with([character_device("null", 0o666, 1, 3)]))
+                .option("--mnt-volume=name=zero,kind=host,source=/dev/zero,target=/zero")
+                .option(format!(
+                    "--mnt-volume=name=volume,kind=host,source={},target=/volume",
+                    volume.display()
+                ));
+            sandbox.run(&app)?;
+            assert_eq!(sandbox.ended("a")?["status"], 0);
+            let finished = sandbox.stop()?.expect(0)?;
+            for opened in ["/zero: 17, opened", "/volume/null: 17, 13", "/null: 17, 13"] {
+                ensure!(finished.stdout.contains(opened), "{opened}: {finished}");
+            }
+        }
+        Ok(())
+    })
 }

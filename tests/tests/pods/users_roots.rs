@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use rustix::fs::{CWD, FileType, makedev, mknodat};
@@ -38,19 +39,26 @@ fn an_image_may_have_no_etc() -> Result<()> {
     })
 }
 
+/// Makes a device node that everybody may open.
+pub(crate) fn null_device(path: &Path) -> Result<()> {
+    mknodat(
+        CWD,
+        path,
+        FileType::CharacterDevice,
+        0o666.into(),
+        makedev(1, 3),
+    )?;
+    Ok(fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(0o666),
+    )?)
+}
+
 /// The host's devices, whatever the permissions of the nodes say, but for those that are mounted as such.
 fn devices_are_closed() -> Result<()> {
     with(|fixture| {
         let volume = fixture.dir("volume")?;
-        let null = volume.join("null");
-        mknodat(
-            CWD,
-            &null,
-            FileType::CharacterDevice,
-            0o666.into(),
-            makedev(1, 3),
-        )?;
-        fs::set_permissions(&null, fs::Permissions::from_mode(0o666))?;
+        null_device(&volume.join("null"))?;
         let words = "do mknod /null c 1 3 + mknod /volume/null c 1 3 + mknod /zero c 1 5 + mknod /dev/null c 1 3";
         let app = App::probe("a", words.split(' ').map(str::to_owned))
             .change(|image| image.with([character_device("null", 0o666, 1, 3)]))
