@@ -12,7 +12,7 @@ use crate::units::{self, Units};
 /// What there is of a pod, by what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Footprint {
-    found: BTreeMap<String, String>,
+    found: BTreeMap<String, Vec<u8>>,
     units: Units,
 }
 
@@ -40,14 +40,9 @@ impl Footprint {
         mounts(&init.to_string(), "", &mut found)?;
         let marks = crate::leftovers::Marks::new([uuid.as_str()], &[]);
         // systemd's own comes and goes with the device policies of units.
-        let of_pod = |line: &String| line.starts_with("cgroup ") && !line.ends_with("/init.scope");
-        found.extend(
-            marks
-                .found()
-                .into_iter()
-                .filter(of_pod)
-                .map(|line| (line, String::new())),
-        );
+        let cgroups = marks.cgroups().into_iter();
+        let of_pod = cgroups.filter(|cgroup| !cgroup.ends_with("init.scope"));
+        found.extend(of_pod.map(|cgroup| (format!("cgroup {}", cgroup.display()), Vec::new())));
         Ok(Self {
             found,
             units: units::of_pod(init)?,
@@ -56,19 +51,23 @@ impl Footprint {
 
     /// Fails unless the pod in `dir` is the same, and says what differs. Units are waited for.
     pub fn expect_in(&self, dir: &Path) -> Result<()> {
-        let differ = self.differences(&Self::of(dir)?);
+        let now = Self::of(dir)?;
+        let differ = self.differences(&now);
         ensure!(
             differ.is_empty(),
             "the pod has changed:\n{}",
             differ.join("\n")
         );
+        if now.units == self.units {
+            return Ok(());
+        }
         units::expect(pid_one(dir)?, &self.units)
     }
 
     fn differences(&self, other: &Self) -> Vec<String> {
         let names: BTreeSet<_> = self.found.keys().chain(other.found.keys()).collect();
         let value = |footprint: &Self, name: &str| match footprint.found.get(name) {
-            Some(value) => format!("{value:?}"),
+            Some(value) => format!("\"{}\"", value.escape_ascii()),
             None => "nothing".to_owned(),
         };
         names
@@ -94,7 +93,7 @@ fn pid_one(dir: &Path) -> Result<i32> {
 }
 
 /// Types, owners, modes and contents of all that is below `dir/below`, on whatever file systems.
-fn files(dir: &Path, below: &str, found: &mut BTreeMap<String, String>) -> Result<()> {
+fn files(dir: &Path, below: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
     let path = dir.join(below);
     let stat = path
         .symlink_metadata()
@@ -102,16 +101,15 @@ fn files(dir: &Path, below: &str, found: &mut BTreeMap<String, String>) -> Resul
     let kind = stat.file_type();
     let content = match (kind.is_file(), kind.is_symlink()) {
         // What the image brings is large and nobody's to change.
-        (true, _) if stat.len() < 1 << 16 => format!("{:?}", fs::read(&path)?),
-        (true, _) => format!("{} bytes", stat.len()),
-        (_, true) => format!("to {}", fs::read_link(&path)?.display()),
-        _ => String::new(),
+        (true, _) if stat.len() < 1 << 16 => fs::read(&path)?,
+        (true, _) => format!("{} bytes", stat.len()).into_bytes(),
+        (_, true) => format!("to {}", fs::read_link(&path)?.display()).into_bytes(),
+        _ => Vec::new(),
     };
     let (mode, uid, gid) = (stat.mode(), stat.uid(), stat.gid());
-    found.insert(
-        format!("file {below}"),
-        format!("{mode:o} {uid}:{gid} {content}"),
-    );
+    let mut value = format!("{mode:o} {uid}:{gid} ").into_bytes();
+    value.extend(content);
+    found.insert(format!("file {below}"), value);
     // Layers are looked at through their overlays.
     let layers = below.starts_with("overlay/") && below.split('/').count() > 2;
     if !kind.is_dir() || layers || ITS_OWN.contains(&below) {
@@ -129,11 +127,11 @@ fn files(dir: &Path, below: &str, found: &mut BTreeMap<String, String>) -> Resul
 }
 
 /// Mounts of a process whose lines have a mark; ids and orders are the kernel's.
-fn mounts(process: &str, mark: &str, found: &mut BTreeMap<String, String>) -> Result<()> {
+fn mounts(process: &str, mark: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
     let file = format!("/proc/{process}/mountinfo");
     let lines = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
     for (number, line) in lines.lines().filter(|line| line.contains(mark)).enumerate() {
-        found.insert(format!("mount of {process} {number} {line}"), String::new());
+        found.insert(format!("mount of {process} {number} {line}"), Vec::new());
     }
     Ok(())
 }

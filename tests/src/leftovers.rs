@@ -107,7 +107,7 @@ impl Marks {
     }
 
     /// Cgroup directories in all hierarchies, the deepest first.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub fn cgroups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         collect_dirs(Path::new("/sys/fs/cgroup"), 8, &mut found);
         found.retain(|path| self.are_in(&path.to_string_lossy()));

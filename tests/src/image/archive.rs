@@ -9,8 +9,17 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Entry, Kind};
 
+/// The unit of headers and of contents in an archive, bytes.
+const BLOCK: usize = 512;
+
 pub(super) fn archive(entries: &[Entry]) -> Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
+    let sizes = entries.iter().map(|entry| match &entry.kind {
+        Kind::File(content) => content.len() + 2 * BLOCK,
+        _ => BLOCK,
+    });
+    // With the end of the archive. More is made when it is not enough.
+    let size = sizes.sum::<usize>() + 2 * BLOCK;
+    let mut builder = tar::Builder::new(Vec::with_capacity(size));
     for entry in entries {
         let mut header = tar::Header::new_gnu();
         header.set_mode(entry.mode);

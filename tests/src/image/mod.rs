@@ -3,6 +3,8 @@
 mod archive;
 mod formats;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 pub use archive::unpacked;
@@ -21,7 +23,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 enum Kind {
     Dir,
-    File(Vec<u8>),
+    File(Arc<Vec<u8>>),
     Symlink(String),
     Hardlink(String),
     CharacterDevice(u32, u32),
@@ -42,7 +44,7 @@ pub fn dir(path: &str, mode: u32) -> Entry {
 pub fn file(path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Entry {
     Entry {
         path: path.into(),
-        kind: Kind::File(content.into()),
+        kind: Kind::File(Arc::new(content.into())),
         mode,
         owner: (0, 0),
         capabilities: 0,
