@@ -37,6 +37,9 @@ pub struct AppSpec {
     /// no rule of a cgroup restricts them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_devices: bool,
+    /// Whether it tells when it is ready, on a socket that is shown to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notifies: bool,
     /// Whether paths of `/proc` and `/sys` are hidden or read-only.
     pub protect_paths: bool,
     /// The SELinux context of what is mounted for the app's `/dev`.

@@ -31,7 +31,12 @@ pub(crate) fn socket() -> Option<PathBuf> {
 /// Lets this command of the unit's start take as long as it takes: the limit is for the app, until it is ready. systemd
 /// counts anew for the next command.
 pub(crate) fn lift_limit() -> Result<()> {
-    send(&format!("EXTEND_TIMEOUT_USEC={}", LONG.as_micros()), &[])
+    extend_limit(LONG)
+}
+
+/// Lets this command of the unit take so long from now on, whatever limit systemd has for it.
+pub(crate) fn extend_limit(time: Duration) -> Result<()> {
+    send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()), &[])
 }
 
 /// Tells systemd that this program is ready.

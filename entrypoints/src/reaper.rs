@@ -47,6 +47,9 @@ const FLAGS: [Flag; 7] = [
         "make the link that says that the pod is up",
     ),
 ];
+/// How long the note of an end may take. The limit of the stop is for the app, and may be short.
+const NOTING: Duration = Duration::from_secs(90);
+
 const USAGE: &str = "reaper [OPTIONS] APP | --supervisor-ready";
 const ABOUT: &str =
     "Writes the exit status of APP, which systemd gives in its environment (ExecStopPost=).";
@@ -73,6 +76,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 /// Writes how the app ended, if a call before this one has not, and what follows from it. The decimal file comes last:
 /// who waits for it finds the other one whole.
 fn reap(root: &StageRoot, app: &str, flags: &Parsed) -> Result<ExitCode> {
+    // First of all: what systemd ends here is an end that nobody knows of.
+    if let Err(err) = notify::extend_limit(NOTING) {
+        journal::log_error("reaper", Some(app), &format!("{err:#}"));
+    }
     let result = std::env::var("SERVICE_RESULT").context("SERVICE_RESULT: must be set")?;
     let last = !flags.is_set("note");
     let delay = flags.value("delay").map(time_span::parse).transpose()?;

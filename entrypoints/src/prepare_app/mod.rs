@@ -116,7 +116,9 @@ fn become_app(
         }
     } else {
         listen::take(app, &spec.sockets, &mut environment)?;
-        notify::tell(&mut environment);
+        if spec.notifies {
+            notify::tell(&mut environment);
+        }
         let isolators = isolators::settle(app, &spec)?;
         note_start(&root, app, &isolators)?;
         isolators::check(&spec, &isolators)?;

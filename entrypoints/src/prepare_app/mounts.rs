@@ -62,7 +62,9 @@ pub(crate) fn enter_root(root: &StageRoot, app: &str, spec: &AppSpec) -> Result<
         read_only(clone_tree(Path::new(CGROUPS))?).context("make the cgroups read-only")?;
     attach(cgroups, &app_root, Path::new(CGROUPS))?;
     dev::mount(&app_root, spec)?;
-    notify::show(&app_root)?;
+    if spec.notifies {
+        notify::show(&app_root)?;
+    }
     if spec.protect_paths {
         protect::protect(&app_root)?;
     }

@@ -22,7 +22,5 @@ pub(super) fn show(root: &Root) -> Result<()> {
 
 /// Tells the app of it.
 pub(super) fn tell(environment: &mut Environment) {
-    if socket().is_some() {
-        environment.set("NOTIFY_SOCKET", PLACE);
-    }
+    environment.set("NOTIFY_SOCKET", PLACE);
 }

@@ -15,6 +15,7 @@ tests::cases!("policies":
     stop_signals_of_the_app_and_of_its_image,
     a_stop_signal_that_kills_is_a_good_end_when_asked_for,
     who_does_not_stop_in_time_is_killed,
+    ends_are_noted_however_short_a_stop_is_to_be,
 );
 
 const UNTIL_TERM: [&str; 5] = ["do", "write", "/out/ready", "", "+"];
@@ -131,6 +132,26 @@ fn who_does_not_stop_in_time_is_killed() -> Result<()> {
             let status = app_status(fixture, &uuid, user)?;
             let end = (&status["signal"], &status["result"]);
             assert_eq!(end, (&"SIGKILL".into(), &"timeout".into()), "{user}");
+        }
+        Ok(())
+    })
+}
+
+fn ends_are_noted_however_short_a_stop_is_to_be() -> Result<()> {
+    with(|fixture| {
+        // So many that some have to wait.
+        let names: Vec<String> = (0..12).map(|number| format!("a{number}")).collect();
+        let app = |name: &String| {
+            App::probe(name, ["exit", "3"]).option("--annotation=stage1/stop-timeout=1ms")
+        };
+        let pod = fixture.pod(names.iter().map(app)).option("--no-overlay");
+        let pod = pod.option("--pod-annotation=stage1/exit-policy=until-all");
+        pod.run()?.expect(3)?;
+        let uuid = fixture.only_pod()?;
+        for name in &names {
+            let status = app_status(fixture, &uuid, name)?;
+            let end = (&status["status"], &status["result"]);
+            assert_eq!(end, (&3.into(), &"exit-code".into()), "{name}");
         }
         Ok(())
     })

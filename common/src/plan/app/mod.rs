@@ -60,6 +60,7 @@ pub(super) fn plan(
             .unwrap_or_else(|| "/".into()),
         read_only_root: app.runtime.read_only_root_fs,
         no_devices: inputs.options.private_users.is_some(),
+        notifies: app.notifies,
         protect_paths: !inputs.options.disable_paths,
         mount_context: inputs.facts.mount_context().map(str::to_owned),
         mounts,

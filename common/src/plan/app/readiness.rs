@@ -20,7 +20,11 @@ pub(super) fn directives(app: &PodApp) -> Vec<Directive> {
             ),
         ];
     }
-    let mut directives = vec![("Type", "exec".to_owned())];
+    let mut directives = vec![
+        ("Type", "exec".to_owned()),
+        // Not for the app, which is shown no socket: the reaper asks for the time that it takes.
+        ("NotifyAccess", "exec".to_owned()),
+    ];
     // A slow handler must not be killed for it (rkt#1547), nor the wait; the program itself starts at once.
     if handler(app, "pre-start").is_some() || app.policy.restart != Restart::No {
         directives.push(("TimeoutStartSec", "infinity".to_owned()));

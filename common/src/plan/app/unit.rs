@@ -1,5 +1,7 @@
 //! The unit of an app.
 
+use std::time::Duration;
+
 use super::readiness;
 use super::sockets;
 use super::streams::Streams;
@@ -131,9 +133,13 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
         .set("ExecStopPost", reaper(app))
 }
 
+/// The limit of the stop holds for each `ExecStopPost=`, too: so long the reaper has to ask for the time that it takes.
+const SHORTEST_STOP: Duration = Duration::from_millis(100);
+
 /// How the app is asked to end.
 fn stop(unit: Unit, app: &PodApp, has_sockets: bool) -> Unit {
     let signal = &app.policy.stop_signal;
+    let limit = app.policy.stop_timeout.max(SHORTEST_STOP);
     let name = app.name();
     // Before the signal: the app may close its copies of them at once, and nobody else's keep them open then.
     unit.set_some(
@@ -149,7 +155,7 @@ fn stop(unit: Unit, app: &PodApp, has_sockets: bool) -> Unit {
         "SuccessExitStatus",
         (!signal.is_clean_to_systemd()).then(|| signal.name()),
     )
-    .set("TimeoutStopSec", time_span::format(app.policy.stop_timeout))
+    .set("TimeoutStopSec", time_span::format(limit))
 }
 
 /// The fields of each entry of the journal that is of an app.
