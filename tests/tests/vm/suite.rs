@@ -66,7 +66,7 @@ const SKIPPED: &[(Option<Init>, &str, &str)] = &[
 ];
 
 /// How long all of them may take: only what hangs gets here.
-const LIMIT: Duration = Duration::from_secs(100 * 60);
+const LIMIT: Duration = Duration::from_secs(75 * 60);
 
 /// Runs the tests as the only user of the guest. Their pods lie in memory, which is quicker than the emulated disk. What
 /// is written beside the results goes to the console, so that it does not stand in the middle of one.
