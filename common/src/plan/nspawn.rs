@@ -229,6 +229,11 @@ fn environment(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     environment.push(("SYSTEMD_SECCOMP", "0".into()));
     // Nor does it lock the root: stage0 has locked the pod. A killed nspawn would leave its lock files on the host.
     environment.push(("SYSTEMD_NSPAWN_LOCK", "0".into()));
+    // Else nspawn looks for the image's systemd by a pattern (glob(7)) that begins with the pod's path: where that has
+    // characters of patterns, it finds none, and makes control groups for one that is too old for these.
+    if inputs.facts.cgroups.is_unified() {
+        environment.push(("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1".into()));
+    }
     if inputs.options.ipc == Ipc::Parent {
         environment.push(("SYSTEMD_NSPAWN_SHARE_NS_IPC", "1".into()));
     }

@@ -47,6 +47,12 @@ fn stage1_is_found_beside_the_program() -> Result<()> {
 
 fn data_directory_with_awkward_characters() -> Result<()> {
     with(|fixture| {
+        // A line for each hierarchy that there is.
+        let is_unified = || -> Result<bool> {
+            let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+            Ok(cgroups.lines().count() == 1)
+        };
+        let before = is_unified()?;
         let id = fixture.import(&tests::fixture::probe_image("a"))?;
         let awkward = fixture.path("a b:c,d%n;e\"f'g$h\\i=é");
         fs::rename(fixture.data(), &awkward)?;
@@ -69,6 +75,7 @@ fn data_directory_with_awkward_characters() -> Result<()> {
             .arg(&awkward)
             .args(["gc", "--grace-period=0s"]);
         tests::process::run(command)?.expect(0)?;
+        ensure!(is_unified()? == before, "a hierarchy of v1 was made");
         Ok(())
     })
 }
