@@ -1,6 +1,6 @@
 //! Pods on hosts of other kinds than this machine, under QEMU: each test is called by the guest that it runs in. Some pod
-//! tests run in every guest, in one boot of each; all of them with STAGE1_WHOLE=1 in two guests, and with a guest's name in
-//! STAGE1_GUEST in that one.
+//! tests run in every guest, in one boot of each; all of them with STAGE1_WHOLE=1 in two guests, as CI has it, and with a
+//! guest's name in STAGE1_GUEST in that one.
 
 mod bench;
 mod hosts;
