@@ -194,7 +194,7 @@ fn command(config: &Config, dir: &Path) -> Result<Command> {
         "mitigations=off",
         "tsc=unstable",
         "no_timer_check",
-        // A tenth of a test's time: the kernel would clear all that it hands out.
+        // Some 8 % of a test's time: the kernel would clear all that it hands out.
         "init_on_alloc=0",
         // The kernel's tests of its own ciphers: they take a second, and under QEMU have been seen never to end.
         "cryptomgr.notests",

@@ -154,8 +154,12 @@ fn a_device_is_added() -> Result<()> {
             sandbox.run(&app)?;
             assert_eq!(sandbox.ended("a")?["status"], 0);
             let finished = sandbox.stop()?.expect(0)?;
-            for opened in ["/zero: 17, opened", "/volume/null: 17, 13", "/null: 17, 13"] {
-                ensure!(finished.stdout.contains(opened), "{opened}: {finished}");
+            for found in [
+                " /zero: 17, opened",
+                " /volume/null: 17, 13",
+                " /null: 17, 13",
+            ] {
+                ensure!(finished.stdout.contains(found), "no{found}: {finished}");
             }
         }
         Ok(())
