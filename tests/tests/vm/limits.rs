@@ -114,7 +114,11 @@ pub(crate) fn hold_in_a_service(guest: Guest) -> Result<()> {
     })
 }
 
-fn hold_by(guest: Guest, command: &str, before: fn(Config) -> Config) -> Result<()> {
+pub(crate) fn hold_by(
+    guest: Guest,
+    command: &str,
+    before: impl FnOnce(Config) -> Config,
+) -> Result<()> {
     let bench = Bench::new(guest)?;
     let report = bench.finish(|config| {
         before(config)

@@ -3,6 +3,7 @@
 //! guest's name in STAGE1_GUEST in that one.
 
 mod bench;
+mod callers;
 mod hosts;
 mod kernel;
 mod limits;
@@ -94,6 +95,11 @@ fn cases() -> Vec<Case> {
             kernel::pods_do_without_programs_for_devices,
         ),
         (
+            busybox(Unified),
+            "limits_beside_the_caller",
+            callers::limits_beside_the_caller_are_told_to_be_lost,
+        ),
+        (
             busybox(Legacy),
             "pods_do_without_overlays_and_a_whole_kill",
             kernel::pods_do_without_overlays_and_a_whole_kill,
@@ -101,6 +107,13 @@ fn cases() -> Vec<Case> {
     ];
     for guest in Guest::all() {
         cases.push((guest, "limits_are_in_force", limits::hold_on));
+    }
+    for cgroups in [Unified, Hybrid, Legacy] {
+        cases.push((
+            busybox(cgroups),
+            "limits_below_a_control_group",
+            callers::limits_hold_below_a_control_group,
+        ));
     }
     for guest in [systemd(Unified), newer] {
         cases.push((guest, "pods_run", hosts::pods_run_on_a_systemd_host));
@@ -118,6 +131,17 @@ fn cases() -> Vec<Case> {
         ));
         cases.push((guest, "devices_are_added", hosts::devices_can_be_added));
         cases.push((guest, "limits_in_a_service", limits::hold_in_a_service));
+    }
+    for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy)] {
+        for (name, body) in [
+            (
+                "without_a_bus",
+                callers::limits_hold_without_a_bus as fn(_) -> _,
+            ),
+            ("without_machined", callers::limits_hold_without_machined),
+        ] {
+            cases.push((guest, name, body));
+        }
     }
     let service = services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order;
     for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy), newer] {
