@@ -76,16 +76,19 @@ systemctl stop systemd-machined.service
 rm /usr/share/dbus-1/system-services/org.freedesktop.machine1.service
 ";
 
+/// There is nobody to ask for a scope: the pod's control groups are below the caller's.
 pub(crate) fn limits_hold_without_a_bus(guest: Guest) -> Result<()> {
-    hold_without(guest, NO_BUS)
+    let delegated = "systemd-run --scope --quiet --property=Delegate=yes -- sh /payload/run";
+    hold_without(guest, NO_BUS, delegated)
 }
 
+/// The scope is systemd's.
 pub(crate) fn limits_hold_without_machined(guest: Guest) -> Result<()> {
-    hold_without(guest, NO_MACHINED)
+    let command = "systemd-run --scope --quiet -- sh /payload/run";
+    hold_without(guest, NO_MACHINED, command)
 }
 
-fn hold_without(guest: Guest, take_away: &str) -> Result<()> {
-    let command = "systemd-run --scope --quiet -- sh /payload/run";
+fn hold_without(guest: Guest, take_away: &str, command: &str) -> Result<()> {
     hold_by(guest, command, |config| {
         config
             .text("take-away", take_away)

@@ -132,7 +132,7 @@ fn cases() -> Vec<Case> {
         cases.push((guest, "devices_are_added", hosts::devices_can_be_added));
         cases.push((guest, "limits_in_a_service", limits::hold_in_a_service));
     }
-    for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy)] {
+    for guest in [systemd(Unified), systemd(Hybrid)] {
         for (name, body) in [
             (
                 "without_a_bus",
