@@ -41,6 +41,9 @@ const SYSTEMD: &str = "/usr/lib/stage1/systemd";
 /// What systemd is given when it executes itself anew, to go on with what it knows.
 const ANEW: &str = "--deserialize";
 
+/// Where systemd has its hierarchies.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// How nspawn mounts hierarchies.
 const CGROUP_FLAGS: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
@@ -72,7 +75,7 @@ fn filter(root: &StageRoot) -> Result<Vec<u8>> {
     std::fs::read(&path).with_context(|| format!("read {}", path.display()))
 }
 
-/// Makes the mounts of these v1 controllers writable.
+/// Makes the mounts of these v1 controllers writable, for systemd; not those that come with a volume of the host.
 fn open_controllers(controllers: &[String]) -> Result<()> {
     if controllers.is_empty() {
         return Ok(());
@@ -83,7 +86,8 @@ fn open_controllers(controllers: &[String]) -> Result<()> {
         let entered = controllers
             .iter()
             .any(|c| mount.super_options.contains_key(c));
-        if mount.fs_type != "cgroup" || !entered || is_of_host(&mount.mount_point) {
+        let for_systemd = mount.mount_point.starts_with(CGROUPS);
+        if mount.fs_type != "cgroup" || !for_systemd || !entered || is_of_host(&mount.mount_point) {
             continue;
         }
         let flags = MountFlags::BIND | CGROUP_FLAGS;

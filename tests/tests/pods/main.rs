@@ -13,6 +13,7 @@ mod bad_annotations;
 mod bad_input;
 mod bad_isolators;
 mod capabilities;
+mod cgroups;
 mod churn;
 mod collecting;
 mod commands;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         bad_input::cases(),
         bad_isolators::cases(),
         capabilities::cases(),
+        cgroups::cases(),
         churn::cases(),
         collecting::cases(),
         commands::cases(),

@@ -27,6 +27,7 @@ const WHOLE: &[Guest] = &[
 const SMOKE: &[&str] = &[
     "app_life::a_pod_outlives_its_apps_and_takes_them_along",
     "attach::both_outputs_are_told_apart",
+    "cgroups::apps_write_to_none",
     "death::of_the_supervisor",
     "devices::others_cannot_be_made_or_opened",
     "ending::gc_takes_old_ones",
@@ -39,7 +40,9 @@ const SMOKE: &[&str] = &[
     "resources::memory_ends_who_takes_more",
     "resources::of_the_pod_are_out_of_its_reach",
     "resources::processes",
+    "users::cgroups::apps_write_to_none",
     "users::resources::memory_ends_who_takes_more",
+    "users::resources::processes",
     "users_apps::that_the_pod_was_run_with_go",
     "volumes::read_only_holds_for_what_is_mounted_in_it",
 ];
