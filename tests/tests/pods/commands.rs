@@ -58,17 +58,17 @@ fn data_directory_with_awkward_characters() -> Result<()> {
         fs::rename(fixture.data(), &awkward)?;
         // The fixture finds it at its place again.
         std::os::unix::fs::symlink(&awkward, fixture.data())?;
-        for options in [&[][..], &["--no-overlay"]] {
+        let run = |option: &str, app: &[&str], status: i32| {
             let mut command =
                 std::process::Command::new(tests::harness::build_dir().join("stage0"));
-            command
-                .arg("--dir")
-                .arg(&awkward)
-                .arg("run")
-                .args(options)
-                .args([&id, "--", "exit", "3"]);
-            tests::process::run(command)?.expect(3)?;
-        }
+            command.arg("--dir").arg(&awkward);
+            command.args(["run", option, &id]).args(app);
+            tests::process::run(command)?.expect(status)
+        };
+        run("--no-overlay=false", &["--", "exit", "3"], 3)?;
+        // Limits hold in any case.
+        let allocate = ["--memory=48Mi", "--", "allocate", "96"];
+        run("--no-overlay", &allocate, 128 + 9)?;
         let mut command = std::process::Command::new(tests::harness::build_dir().join("stage0"));
         command
             .arg("--dir")

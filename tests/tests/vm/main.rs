@@ -117,11 +117,10 @@ fn cases() -> Vec<Case> {
     }
     for guest in [systemd(Unified), newer] {
         cases.push((guest, "pods_run", hosts::pods_run_on_a_systemd_host));
-        cases.push((
-            guest,
-            "machinectl",
-            machines::machinectl_shows_and_ends_pods,
-        ));
+    }
+    let machinectl = machines::machinectl_shows_and_ends_pods;
+    for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy), newer] {
+        cases.push((guest, "machinectl", machinectl));
     }
     for guest in [systemd(Hybrid), systemd(Legacy)] {
         cases.push((
