@@ -25,6 +25,7 @@ const WHOLE: &[Guest] = &[
 
 /// Tests of all subjects in which hosts differ: what runs in the other guests.
 const SMOKE: &[&str] = &[
+    "added::resources::memory_ends_who_takes_more",
     "app_life::a_pod_outlives_its_apps_and_takes_them_along",
     "attach::both_outputs_are_told_apart",
     "cgroups::apps_write_to_none",
