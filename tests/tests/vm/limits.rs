@@ -12,8 +12,9 @@ use super::bench::Bench;
 /// Runs the pod of the manifest.
 const RUN: &str = r#"
 id=$(/payload/stage0 image import /payload/app.aci)
-sed "s/@ID@/$id/" /payload/pod.json >/shared/pod.json
-exec /payload/stage0 run --no-overlay --strict-isolators --pod-manifest=/shared/pod.json
+sed "s/@ID@/$id/" "/payload/$1" >/shared/pod.json
+shift
+exec /payload/stage0 run --no-overlay --strict-isolators --pod-manifest=/shared/pod.json "$@"
 "#;
 
 /// Shows files of the pod's control group, and below it of its app's, by their names on either version.
@@ -37,17 +38,50 @@ exec /payload/stage0 enter "$(ls /var/lib/stage0/pods/run)" /probe do mknod /tmp
     + read /proc/self/cgroup + read /proc/self/oom_score_adj + threads 60
 "#;
 
+/// Takes away what is left of a pod that has ended, and its files.
+const FORGET: &str = "
+/payload/stage0 gc --grace-period=0s && rm -r /shared/*
+";
+
 /// A pod whose app has children, stopped by force.
 const FORCE: &str = r#"
-/payload/stage0 run --volume=shared,kind=host,source=/shared --mount=volume=shared,target=/shared example.com/app -- \
-    do spawn spawn hang , hang + spawn hang + write /shared/forked x + hang &
+/payload/stage0 run "$@" --volume=shared,kind=host,source=/shared --mount=volume=shared,target=/shared \
+    example.com/app -- do spawn spawn hang , hang + spawn hang + write /shared/forked x + hang &
 /payload/probe wait-file /shared/forked || exit
 exec /payload/stage0 stop --force "$(ls /var/lib/stage0/pods/run | while read -r uuid; do
     /payload/stage0 status "$uuid" | grep -q state=running && echo "$uuid"
 done)"
 "#;
 
-fn manifest() -> Value {
+/// A pod with limits.
+struct Limited {
+    name: &'static str,
+    /// Options of `stage0 run`.
+    options: &'static str,
+    /// In a user namespace it cannot be lowered.
+    oom_score: i32,
+    /// What the app says that it may do with device nodes.
+    devices: [&'static str; 2],
+    /// The same of a command that is entered.
+    entered: &'static str,
+}
+
+const PLAIN: Limited = Limited {
+    name: "plain",
+    options: "",
+    oom_score: -10,
+    devices: ["/tmp/mem: 1, 2", "/tmp/null: made, opened"],
+    entered: "/tmp/entered: 1, 2",
+};
+const WITH_USERS: Limited = Limited {
+    name: "users",
+    options: "--private-users",
+    oom_score: 10,
+    devices: ["/tmp/mem: 1, 2", "/tmp/null: 1, 2"],
+    entered: "/tmp/entered: 1, 2",
+};
+
+fn manifest(pod: &Limited) -> Value {
     let of_pod = json!([
         { "name": "resource/memory", "value": { "limit": "128Mi" } },
         { "name": "resource/cpu", "value": { "limit": "1500m" } },
@@ -58,7 +92,7 @@ fn manifest() -> Value {
         { "name": "resource/memory", "value": { "limit": "64Mi" } },
         { "name": "resource/cpu", "value": { "limit": "900m" } },
         { "name": "os/linux/cpu-shares", "value": 512 },
-        { "name": "os/linux/oom-score-adj", "value": -10 },
+        { "name": "os/linux/oom-score-adj", "value": pod.oom_score },
         { "name": "stage1/pids-max", "value": 33 },
         { "name": "resource/block-bandwidth", "value": { "default": true, "limit": "10M" } },
     ]);
@@ -92,7 +126,19 @@ pub(crate) fn hold_on(guest: Guest) -> Result<()> {
     hold_by(guest, command, |config| config)
 }
 
-/// A service that is as the unit that the project ships says, while other units come and go.
+/// A pod that a command starts, after steps of a caller's own.
+pub(crate) fn hold_by(
+    guest: Guest,
+    command: &str,
+    before: impl FnOnce(Config) -> Config,
+) -> Result<()> {
+    let steps = |config| left(held(before(config), &PLAIN, command));
+    let report = Bench::new(guest)?.finish(steps)?;
+    expect_held(&report, guest.cgroups, &PLAIN)?;
+    expect_nothing_left(&report)
+}
+
+/// Services that are as the unit that the project ships says, while other units come and go.
 pub(crate) fn hold_in_a_service(guest: Guest) -> Result<()> {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/stage0@.service");
     let unit = std::fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
@@ -107,56 +153,71 @@ pub(crate) fn hold_in_a_service(guest: Guest) -> Result<()> {
         "systemd-run --service-type=exec --wait --pipe --quiet {} -- sh /payload/run",
         properties.join(" ")
     );
-    hold_by(guest, &command, |config| {
-        config
+    let pods = [PLAIN, WITH_USERS];
+    let report = Bench::new(guest)?.finish(|config| {
+        let config = config
             .text("others", OTHERS)
-            .start("others", "sh /payload/others")
-    })
+            .start("others", "sh /payload/others");
+        let held = |config, pod: &Limited| held(config, pod, &command);
+        let config = pods.iter().fold(config, held);
+        left(config.step("done", "touch /done").join("others"))
+    })?;
+    for pod in &pods {
+        expect_held(&report, guest.cgroups, pod)?;
+    }
+    report.expect("others", &Status::Exited(0))?;
+    expect_nothing_left(&report)
 }
 
-pub(crate) fn hold_by(
-    guest: Guest,
-    command: &str,
-    before: impl FnOnce(Config) -> Config,
-) -> Result<()> {
-    let bench = Bench::new(guest)?;
-    let report = bench.finish(|config| {
-        before(config)
-            .text("pod.json", &manifest().to_string())
-            .text("run", RUN)
-            .text("look", LOOK)
-            .text("enter", ENTER)
-            .start("pod", command)
-            .step("up", "timeout 100 /payload/probe wait-file /shared/up")
-            .step("look", "sh /payload/look")
-            .step("enter", "sh /payload/enter")
-            .step("go", "touch /shared/go /shared/done")
-            .join("pod")
-            .text("force", FORCE)
-            .step("force", "sh /payload/force")
-            .step("processes-left", "pidof probe")
-            .step("gc", "/payload/stage0 gc --grace-period=0s")
-            .step("cgroups-left", "find /sys/fs/cgroup -name *rkt-*")
-    })?;
-    let output = report.expect("pod", &Status::Exited(128 + 9))?;
-    for text in [
-        "/tmp/mem: 1, 2",
-        "/tmp/null: made, opened",
-        "4321",
-        "threads: 32",
-    ] {
+/// Runs a pod, looks at it, and then one that is stopped by force.
+fn held(config: Config, pod: &Limited, command: &str) -> Config {
+    let of = |step: &str| format!("{}-{step}", pod.name);
+    let file = format!("{}.json", pod.name);
+    let run = format!("{command} {file} {}", pod.options);
+    config
+        .text(&file, &manifest(pod).to_string())
+        .text("run", RUN)
+        .text("look", LOOK)
+        .text("enter", ENTER)
+        .text("force", FORCE)
+        .text("forget", FORGET)
+        // Root of a user namespace is anybody there.
+        .step(&of("shared"), "chmod 1777 /shared")
+        .start(&of("pod"), &run)
+        .step(&of("up"), "timeout 100 /payload/probe wait-file /shared/up")
+        .step(&of("look"), "sh /payload/look")
+        .step(&of("enter"), "sh /payload/enter")
+        .step(&of("go"), "touch /shared/go")
+        .join(&of("pod"))
+        .step(&of("force"), &format!("sh /payload/force {}", pod.options))
+        .step(&of("processes-left"), "pidof probe")
+        .step(&of("forget"), "sh /payload/forget")
+}
+
+fn expect_held(report: &Report, cgroups: Cgroups, pod: &Limited) -> Result<()> {
+    let of = |step: &str| format!("{}-{step}", pod.name);
+    let output = report.expect(&of("pod"), &Status::Exited(128 + 9))?;
+    for text in pod.devices.into_iter().chain(["4321", "threads: 32"]) {
         ensure!(output.contains(text), "no {text:?} in {output}");
     }
-    expect_limits(&report, guest.cgroups)?;
-    let entered = report.expect("enter", &Status::Exited(0))?;
+    expect_limits(report, &of("look"), cgroups)?;
+    let entered = report.expect(&of("enter"), &Status::Exited(0))?;
+    let score = format!("{}\n", pod.oom_score);
     // One of the app's 33 processes is its own.
-    for text in ["/tmp/entered: 1, 2", "/app-a.service", "-10", "threads: 31"] {
+    for text in [pod.entered, "/app-a.service", &score, "threads: 31"] {
         ensure!(entered.contains(text), "no {text:?} in {entered}");
     }
-    report.expect("force", &Status::Exited(0))?;
+    report.expect(&of("force"), &Status::Exited(0))?;
     // pidof's way to say that there is none.
-    report.expect("processes-left", &Status::Exited(1))?;
-    report.expect("gc", &Status::Exited(0))?;
+    report.expect(&of("processes-left"), &Status::Exited(1))?;
+    report.expect(&of("forget"), &Status::Exited(0)).map(drop)
+}
+
+fn left(config: Config) -> Config {
+    config.step("cgroups-left", "find /sys/fs/cgroup -name *rkt-*")
+}
+
+fn expect_nothing_left(report: &Report) -> Result<()> {
     assert_eq!(report.expect("cgroups-left", &Status::Exited(0))?, "");
     Ok(())
 }
@@ -164,7 +225,7 @@ pub(crate) fn hold_by(
 /// A unit whose comings and goings have systemd make and remove cgroups of a v1 controller that it uses for no other unit,
 /// and move all processes there and back.
 const OTHERS: &str = "
-until [ -e /shared/done ]; do
+until [ -e /done ]; do
     systemd-run --scope --quiet --slice=machine.slice --property=IOAccounting=yes true || exit
 done
 ";
@@ -175,7 +236,7 @@ for pod in 1 2 3 4 5; do
     /payload/stage0 run --private-users example.com/app --memory=64M -- do threads 1 + exit $pod
     echo pod $pod: $?
 done
-touch /shared/done
+touch /done
 ";
 
 pub(crate) fn pods_start_while_units_come_and_go(guest: Guest) -> Result<()> {
@@ -196,7 +257,7 @@ pub(crate) fn pods_start_while_units_come_and_go(guest: Guest) -> Result<()> {
     report.expect("others", &Status::Exited(0)).map(drop)
 }
 
-fn expect_limits(report: &Report, cgroups: Cgroups) -> Result<()> {
+fn expect_limits(report: &Report, step: &str, cgroups: Cgroups) -> Result<()> {
     let lines: &[&str] = match cgroups {
         Cgroups::Unified => &[
             "memory.max 134217728",
@@ -219,10 +280,10 @@ fn expect_limits(report: &Report, cgroups: Cgroups) -> Result<()> {
         ],
     };
     for line in lines {
-        report.expect_text("look", line)?;
+        report.expect_text(step, line)?;
     }
     for outcome in ["modified", "ignored"] {
-        let output = report.output("look");
+        let output = report.output(step);
         ensure!(!output.contains(outcome), "{output}");
     }
     Ok(())

@@ -129,7 +129,6 @@ fn cases() -> Vec<Case> {
             limits::pods_start_while_units_come_and_go,
         ));
         cases.push((guest, "devices_are_added", hosts::devices_can_be_added));
-        cases.push((guest, "limits_in_a_service", limits::hold_in_a_service));
     }
     for guest in [systemd(Unified), systemd(Hybrid)] {
         for (name, body) in [
@@ -145,6 +144,7 @@ fn cases() -> Vec<Case> {
     let service = services::a_service_is_ready_when_its_pod_is_and_stops_it_in_order;
     for guest in [systemd(Unified), systemd(Hybrid), systemd(Legacy), newer] {
         cases.push((guest, "services", service));
+        cases.push((guest, "limits_in_a_service", limits::hold_in_a_service));
     }
     cases
 }
