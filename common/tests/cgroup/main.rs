@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod kill;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -310,35 +312,4 @@ fn a_cgroup_that_cannot_be_made_leaves_none_behind() {
     assert_eq!(own_cgroups(), before);
     assert!(real.0.iter().all(|h| !h.dir(&path).exists()));
     real.remove(path.parent().unwrap()).unwrap();
-}
-
-/// A process that starts its successor and ends, again and again: it is never there for long under one pid.
-#[test]
-fn who_runs_away_is_killed() {
-    let Some((real, _turn)) = real() else {
-        return;
-    };
-    let v1 = real.0.iter().filter(|h| !h.is_unified()).cloned();
-    let v1 = Hierarchies(v1.collect());
-    let has_freezer = v1.has_controller("freezer", "", &[]);
-    let ways = [(real.clone(), "unified"), (v1, "v1")];
-    let dir = TempDir::new().unwrap();
-    let script = dir.path().join("runner");
-    fs::write(&script, "#!/bin/sh\n\"$0\" &\n").unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for (hierarchies, name) in ways {
-        let killing = |h: &Hierarchy| h.is_unified() && h.dir(Path::new("/")).exists();
-        if !hierarchies.0.iter().any(killing) && !has_freezer {
-            continue;
-        }
-        let path = PathBuf::from(format!("/cgroup-test-{name}-{}", std::process::id()));
-        let entered = hierarchies.clone().enter(&path, None).unwrap();
-        let first = Command::new(&script).spawn();
-        drop(entered);
-        first.unwrap().wait().unwrap();
-        assert!(!hierarchies.processes(&path).is_empty(), "{name}");
-        hierarchies.kill(&path).unwrap();
-        // Fails as long as anything lives in it.
-        hierarchies.remove(&path).unwrap();
-    }
 }
