@@ -91,17 +91,14 @@ impl Hierarchies {
         Ok(Hierarchies(hierarchies.with_context(context)?))
     }
 
-    /// The cgroup of this process in the hierarchy that systemd keeps its units in: the unified one, or
-    /// `name=systemd` where that has no controllers of its own. `/` when neither is mounted.
-    pub fn own_unit(&self) -> PathBuf {
+    /// The hierarchy that systemd keeps its units in: the unified one, or `name=systemd` where that has no controllers of
+    /// its own.
+    pub fn of_units(&self) -> Option<&Hierarchy> {
         let systemd = self
             .0
             .iter()
             .find(|h| h.controllers.iter().any(|c| c == "name=systemd"));
-        let unified = || self.0.iter().find(|h| h.is_unified());
-        systemd
-            .or_else(unified)
-            .map_or_else(|| PathBuf::from("/"), |h| h.own.clone())
+        systemd.or_else(|| self.0.iter().find(|h| h.is_unified()))
     }
 
     /// Moves this process into the cgroups that were read.

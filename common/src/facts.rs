@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::caller::Caller;
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Hierarchies, Hierarchy};
 
 /// Whether the kernel's log has times. journald puts them before each line on the console when it can read "Y" here.
 pub const PRINTK_TIME: &str = "/sys/module/printk/parameters/time";
@@ -89,12 +89,9 @@ impl HostFacts {
 
     /// Which cgroup the pod gets, and who makes it.
     pub fn pod_cgroup(&self, machine: &str) -> PodCgroup {
-        let own = self.cgroups.own_unit();
-        let in_service = own
-            .iter()
-            .next_back()
-            .is_some_and(|name| name.to_string_lossy().ends_with(".service"));
-        if self.system_bus && !in_service {
+        let own = self.cgroups.of_units();
+        let service = own.filter(|_| self.systemd).and_then(service);
+        if self.system_bus && service.is_none() {
             // machined names the scope its own way; without it nspawn asks systemd for one by the plain name.
             let unit = if self.machined {
                 format!("machine-{}.scope", crate::unit::escape::unit_name(machine))
@@ -106,11 +103,40 @@ impl HostFacts {
                 scope: true,
             };
         }
+        let own = own.map_or_else(|| PathBuf::from("/"), |h| h.own.clone());
         PodCgroup {
-            path: own.join(machine),
+            path: service.unwrap_or(own).join(machine),
             scope: false,
         }
     }
+}
+
+/// The cgroup of the service that this process is in. A unit is what is no slice for the first time on the way, as systemd
+/// and machined have it; the process may be in one below, by `DelegateSubgroup=` or because the service makes some.
+///
+/// The units of a user's slice are not meant: what they run, by the user's own systemd, nspawn registers in a scope only.
+fn service(units: &Hierarchy) -> Option<PathBuf> {
+    let mut path = units.mounted.clone();
+    let mut slice = String::new();
+    // In a container the units begin at what is mounted there.
+    let below = units.own.strip_prefix(&units.mounted).ok()?;
+    for name in below {
+        path.push(name);
+        let name = name.to_string_lossy();
+        if name.ends_with(".slice") {
+            slice = name.into_owned();
+        } else {
+            return (name.ends_with(".service") && !is_of_user(&slice)).then_some(path);
+        }
+    }
+    None
+}
+
+/// Whether a slice is that of a user (`user-UID.slice`).
+fn is_of_user(slice: &str) -> bool {
+    let uid = slice.strip_prefix("user-");
+    let uid = uid.and_then(|uid| uid.strip_suffix(".slice"));
+    uid.is_some_and(|uid| uid.parse::<u32>().is_ok())
 }
 
 /// The profiles of AppArmor, if there is one.
@@ -146,7 +172,6 @@ pub struct PodCgroup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::Hierarchy;
 
     fn facts(own: &str, systemd: bool) -> HostFacts {
         let unified = Hierarchy {
@@ -184,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_pod_has_a_cgroup_of_its_own() {
-        let path = |own, systemd| facts(own, systemd).pod_cgroup("rkt-1-2");
+        let path = |own: &str, systemd| facts(own, systemd).pod_cgroup("rkt-1-2");
         let own = PodCgroup {
             path: "/rkt-1-2".into(),
             scope: false,
@@ -202,6 +227,28 @@ mod tests {
             path: "/system.slice/web.service/rkt-1-2".into(),
             scope: false,
         };
-        assert_eq!(path("/system.slice/web.service", true), service);
+        for own in ["", "/main", "/sub/other.scope", "/payload/init.scope"] {
+            let own = format!("/system.slice/web.service{own}");
+            assert_eq!(path(&own, true), service, "{own}");
+        }
+        let of_user = "/user.slice/user-0.slice/user@0.service";
+        for own in ["", "/init.scope", "/app.slice/web.service", "/main"] {
+            let own = format!("{of_user}{own}");
+            assert_eq!(path(&own, true), scope, "{own}");
+        }
+        for own in ["/", "/init.scope", "/machine.slice/a.scope/b.service"] {
+            assert_eq!(path(own, true), scope, "{own}");
+        }
+    }
+
+    #[test]
+    fn units_of_a_container_begin_at_its_own_cgroup() {
+        let mut facts = facts("/lxc/a/system.slice/web.service/main", true);
+        facts.cgroups.0[0].mounted = "/lxc/a".into();
+        let service = PodCgroup {
+            path: "/lxc/a/system.slice/web.service/rkt-1-2".into(),
+            scope: false,
+        };
+        assert_eq!(facts.pod_cgroup("rkt-1-2"), service);
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
     let report = bench.finish(|config| {
         let config = config.step("systemd", "systemctl is-system-running --wait");
         killed(added_device(from_service(from_shell(config))))
+            .step("users", &format!("{SERVICE} {OF_A_USER} {RUN} exit 3"))
             .step("gc", "/payload/stage0 gc --grace-period=0s")
             .step("machines-left", "machinectl list --no-legend")
             .step("cgroups-left", "find /sys/fs/cgroup -name *rkt*")
@@ -43,6 +44,7 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
     expect_from_shell(&report)?;
     expect_from_service(&report)?;
     expect_added_device(&report)?;
+    report.expect("users", &Status::Exited(3))?;
     report.expect("killed", &Status::Exited(0))?;
     report.expect_text("killed-known", "rkt-")?;
     report.expect("killed-rm", &Status::Exited(0))?;
@@ -53,6 +55,11 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
     report.expect("mounts-left", &Status::Exited(1))?;
     Ok(())
 }
+
+/// A service that has nothing of the project's unit.
+const SERVICE: &str = "systemd-run --service-type=exec --wait --pipe --quiet";
+/// As services of a user's own systemd are: nspawn registers none of these as a machine.
+const OF_A_USER: &str = "--slice=user-0.slice --";
 
 /// As from a shell: in the scope of a session, and registered with machined.
 fn from_shell(config: Config) -> Config {

@@ -21,6 +21,7 @@ exec /payload/stage0 run --no-overlay --strict-isolators --pod-manifest=/shared/
 const LOOK: &str = r#"
 pod=$(echo /var/lib/stage0/pods/run/*)
 cgroup=$(cat "$pod/subcgroup") || exit
+echo "$cgroup"
 for above in "" /payload/system.slice/app-a.service; do
     for file in memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max cpu/cpu.shares \
         memory.max memory.low memory.swap.max cpu.max cpu.weight pids.max io.max; do
@@ -37,6 +38,12 @@ const ENTER: &str = r#"
 exec /payload/stage0 enter "$(ls /var/lib/stage0/pods/run)" /probe do mknod /tmp/entered c 1 1 \
     + read /proc/self/cgroup + read /proc/self/oom_score_adj + threads 60
 "#;
+
+/// Runs the pod beside a shell, in the control group that the shell is in.
+const BESIDE: &str = "
+sh /payload/run \"$@\"
+exit $?
+";
 
 /// Takes away what is left of a pod that has ended, and its files.
 const FORGET: &str = "
@@ -79,6 +86,10 @@ const WITH_USERS: Limited = Limited {
     oom_score: 10,
     devices: ["/tmp/mem: 1, 2", "/tmp/null: 1, 2"],
     entered: "/tmp/entered: 1, 2",
+};
+const IN_SUBGROUP: Limited = Limited {
+    name: "subgroup",
+    ..PLAIN
 };
 
 fn manifest(pod: &Limited) -> Value {
@@ -153,17 +164,26 @@ pub(crate) fn hold_in_a_service(guest: Guest) -> Result<()> {
         "systemd-run --service-type=exec --wait --pipe --quiet {} -- sh /payload/run",
         properties.join(" ")
     );
-    let pods = [PLAIN, WITH_USERS];
+    let subgroup = command.replace(" -- ", " --property=DelegateSubgroup=main -- ");
+    let beside = subgroup.replace("/payload/run", "/payload/beside");
+    let mut pods = vec![(PLAIN, &command), (WITH_USERS, &command)];
+    if guest.init == Init::Systemd257 {
+        // Older ones do not know the setting.
+        pods.push((IN_SUBGROUP, &beside));
+    }
     let report = Bench::new(guest)?.finish(|config| {
         let config = config
+            .text("beside", BESIDE)
             .text("others", OTHERS)
             .start("others", "sh /payload/others");
-        let held = |config, pod: &Limited| held(config, pod, &command);
+        let held = |config, (pod, command): &(Limited, &String)| held(config, pod, command);
         let config = pods.iter().fold(config, held);
         left(config.step("done", "touch /done").join("others"))
     })?;
-    for pod in &pods {
+    for (pod, _) in &pods {
         expect_held(&report, guest.cgroups, pod)?;
+        // Below its unit.
+        report.expect_text(&format!("{}-look", pod.name), ".service/rkt-")?;
     }
     report.expect("others", &Status::Exited(0))?;
     expect_nothing_left(&report)

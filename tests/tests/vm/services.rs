@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tests::vm::{Config, Guest, Report, Status};
+use tests::vm::{Config, Guest, Init, Report, Status};
 
 use super::bench::Bench;
 use super::protection::{app, pod};
@@ -86,6 +86,10 @@ pub(crate) fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order(guest: Gu
             .step("install", "sh /payload/install")
             .step("verify", "systemd-analyze verify stage0@web.service");
         let config = serve_steps(slow_steps(web_steps(config)));
+        let config = match guest.init {
+            Init::Systemd257 => main_steps(config),
+            _ => config,
+        };
         failing_steps(config)
             .step("pods", "/payload/stage0 list --no-legend")
             .step("machines", "machinectl list --no-legend")
@@ -99,6 +103,9 @@ pub(crate) fn a_service_is_ready_when_its_pod_is_and_stops_it_in_order(guest: Gu
     expect_slow(&report)?;
     expect_serve(&report)?;
     expect_failing(&report)?;
+    if guest.init == Init::Systemd257 {
+        expect_main(&report)?;
+    }
     for none in ["pods", "machines", "cgroups-left", "journal-left"] {
         assert_eq!(report.expect(none, &Status::Exited(0))?, "", "{none}");
     }
@@ -159,6 +166,53 @@ fn expect_slow(report: &Report) -> Result<()> {
     report.expect("slow-stop", &Status::Exited(0))?;
     report.expect_text("slow-log", "closing")?;
     expect_state(report, "slow-stopped", &["ActiveState=inactive"])
+}
+
+/// The processes of a unit in a control group of their own below the unit's (systemd 254).
+const SUBGROUP: &str = "[Service]\nDelegateSubgroup=main\n";
+
+const DROP_IN: &str = "
+folder=/etc/systemd/system/stage0@main.service.d
+mkdir $folder && cp /payload/subgroup $folder/subgroup.conf && exec systemctl daemon-reload
+";
+
+/// Shows where the pod is, and that the unit's processes were in another one to begin with.
+const PLACE: &str = r#"
+echo "$(cat /var/lib/stage0/pods/run/*/subcgroup)"
+cd "/sys/fs/cgroup/machine.slice/stage0@main.service" && ls -d main && cat main/cgroup.procs
+"#;
+
+/// A pod of such a unit.
+fn main_steps(config: Config) -> Config {
+    let steps = "notify READY=1 + until-term + write /shared/main-closed x";
+    let config = config
+        .text("subgroup", SUBGROUP)
+        .text("main.conf", &conf(NOTIFIES, steps))
+        .text("drop-in", DROP_IN)
+        .text("place", PLACE)
+        .step("main", "sh /payload/drop-in")
+        .step("main-start", "systemctl start stage0@main");
+    show(config, "main-running", "main")
+        .step("main-place", "sh /payload/place")
+        .step("main-stop", "systemctl stop stage0@main")
+        .step("main-closed", "test -e /shared/main-closed")
+        .step("main-stopped", "sh /payload/show main")
+}
+
+fn expect_main(report: &Report) -> Result<()> {
+    report.expect("main", &Status::Exited(0))?;
+    report.expect("main-start", &Status::Exited(0))?;
+    let running = ["ActiveState=active", "SubState=running", "main is right"];
+    expect_state(report, "main-running", &running)?;
+    let place = report.expect("main-place", &Status::Exited(0))?;
+    let pod = place.strip_prefix("/machine.slice/stage0@main.service/rkt-");
+    // Nobody is in the other one any more.
+    let others = pod.and_then(|pod| pod.split_once('\n').map(|(_, others)| others));
+    ensure!(others == Some("main\n"), "{place}");
+    report.expect("main-stop", &Status::Exited(0))?;
+    report.expect("main-closed", &Status::Exited(0))?;
+    let stopped = ["ActiveState=inactive", "Result=success", "ExecMainStatus=0"];
+    expect_state(report, "main-stopped", &stopped)
 }
 
 /// What the first connection starts a pod by. The one of the name has another number than the app's port.
