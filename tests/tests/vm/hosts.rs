@@ -35,6 +35,7 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
         let config = config.step("systemd", "systemctl is-system-running --wait");
         killed(added_device(from_service(from_shell(config))))
             .step("users", &format!("{SERVICE} {OF_A_USER} {RUN} exit 3"))
+            .step("undelegated", &format!("{SERVICE} -- {} exit 4", strict()))
             .step("gc", "/payload/stage0 gc --grace-period=0s")
             .step("machines-left", "machinectl list --no-legend")
             .step("cgroups-left", "find /sys/fs/cgroup -name *rkt*")
@@ -45,6 +46,7 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
     expect_from_service(&report)?;
     expect_added_device(&report)?;
     report.expect("users", &Status::Exited(3))?;
+    report.expect("undelegated", &Status::Exited(4))?;
     report.expect("killed", &Status::Exited(0))?;
     report.expect_text("killed-known", "rkt-")?;
     report.expect("killed-rm", &Status::Exited(0))?;
@@ -56,10 +58,16 @@ pub(crate) fn pods_run_on_a_systemd_host(guest: Guest) -> Result<()> {
     Ok(())
 }
 
-/// A service that has nothing of the project's unit.
+/// A service that has nothing of the project's unit, `Delegate=` neither.
 const SERVICE: &str = "systemd-run --service-type=exec --wait --pipe --quiet";
 /// As services of a user's own systemd are: nspawn registers none of these as a machine.
 const OF_A_USER: &str = "--slice=user-0.slice --";
+
+/// A pod that runs only with its app's limit in force.
+fn strict() -> String {
+    let run = RUN.replace("stage0 run ", "stage0 run --strict-isolators ");
+    run.replace(" -- do", " --memory=64M -- do")
+}
 
 /// As from a shell: in the scope of a session, and registered with machined.
 fn from_shell(config: Config) -> Config {
