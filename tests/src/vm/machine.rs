@@ -43,9 +43,10 @@ pub fn missing(guest: Guest) -> Option<String> {
         return Some(format!("{program} is missing: run scripts/setup"));
     }
     let made = made();
+    let kernel = guest.kernel(&made);
     let files = [
-        made.join("kernel/vmlinuz"),
-        made.join("kernel/initrd"),
+        kernel.join("vmlinuz"),
+        kernel.join("initrd"),
         guest.image(&made),
         made.join("policies/selinux"),
     ];
@@ -186,6 +187,7 @@ fn start_qemu(config: &Config, dir: &Path) -> Result<Child> {
 
 fn command(config: &Config, dir: &Path) -> Result<Command> {
     let made = made();
+    let kernel = config.guest.kernel(&made);
     // Without the network and its time-outs; a panic restarts the machine at once, which `-no-reboot` makes an end.
     let mut kernel_words = vec![
         "console=ttyS0",
@@ -223,9 +225,9 @@ fn command(config: &Config, dir: &Path) -> Result<Command> {
         .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand"])
         .args(["-smp", "2", "-m", "2048", "-display", "none"])
         .arg("-kernel")
-        .arg(made.join("kernel/vmlinuz"))
+        .arg(kernel.join("vmlinuz"))
         .arg("-initrd")
-        .arg(made.join("kernel/initrd"))
+        .arg(kernel.join("initrd"))
         .args(["-append", &kernel_words.join(" ")])
         .args(["-drive", &disk(&config.guest.image(&made))])
         .args(["-drive", &disk(&dir.join("payload.ext4"))])
