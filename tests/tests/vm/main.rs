@@ -2,6 +2,7 @@
 //! tests run in every guest, in one boot of each; all of them with STAGE1_WHOLE=1 in two guests, as CI has it, and with a
 //! guest's name in STAGE1_GUEST in that one.
 
+mod apparmor;
 mod bench;
 mod hosts;
 mod kernel;
@@ -9,6 +10,7 @@ mod limits;
 mod machines;
 mod protection;
 mod security;
+mod selinux;
 mod services;
 mod suite;
 
@@ -81,12 +83,12 @@ fn cases() -> Vec<Case> {
         (
             busybox(Unified),
             "apparmor",
-            security::apparmor_profiles_are_applied_or_refused,
+            apparmor::profiles_are_applied_or_refused,
         ),
         (
             busybox(Unified),
             "selinux",
-            security::selinux_contexts_are_applied_or_refused,
+            selinux::contexts_are_applied_or_refused,
         ),
         (
             busybox(Unified),
