@@ -9,7 +9,7 @@ pub enum Init {
     Busybox,
     /// systemd with dbus and machined.
     Systemd,
-    /// The same, newer than the pods' own. It knows the unified layout alone.
+    /// The same, newer than the pods' own, and with a newer kernel. It knows the unified layout alone.
     Systemd257,
 }
 
@@ -74,6 +74,14 @@ impl Guest {
     /// What people call it, such as `busybox-hybrid`.
     pub fn name(self) -> String {
         format!("{}-{}", self.init.name(), self.cgroups.name())
+    }
+
+    /// The folder of its kernel, below the folder where `scripts/vm` puts things.
+    pub(super) fn kernel(self, made: &Path) -> PathBuf {
+        made.join(match self.init {
+            Init::Busybox | Init::Systemd => "kernel",
+            Init::Systemd257 => "kernel612",
+        })
     }
 
     /// Its disk, below the folder where `scripts/vm` puts things.

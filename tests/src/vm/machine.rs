@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::protocol::{BEGIN, KERNEL};
-use super::report::{Report, shown};
+use super::report::{Report, met_old_breakpoint, shown};
 use super::{Config, Guest};
 use crate::process;
 use crate::wait;
@@ -21,7 +21,8 @@ const QEMU: &str = "qemu-system-x86_64";
 const PAYLOAD_ROOM: u64 = 64 << 20;
 
 /// What a guest reports while it boots, and how long after its start that may be. The emulated machine has been seen to
-/// hang before anything of ours runs in it: a guest that gives no sign of life is started once more, and that is told.
+/// hang before anything of ours runs in it, and to execute code that had been replaced: such a guest is started once more,
+/// and that is told.
 const SIGNS: [(&str, Duration); 2] = [
     (KERNEL, Duration::from_secs(120)),
     (BEGIN, Duration::from_secs(300)),
@@ -43,9 +44,10 @@ pub fn missing(guest: Guest) -> Option<String> {
         return Some(format!("{program} is missing: run scripts/setup"));
     }
     let made = made();
+    let kernel = guest.kernel(&made);
     let files = [
-        made.join("kernel/vmlinuz"),
-        made.join("kernel/initrd"),
+        kernel.join("vmlinuz"),
+        kernel.join("initrd"),
         guest.image(&made),
         made.join("policies/selinux"),
     ];
@@ -86,14 +88,14 @@ impl TestVm {
     /// Waits until the guest has switched itself off, and gives its report.
     pub fn finish(mut self) -> Result<Report> {
         for start in 2..=STARTS {
-            let Some(sign) = self.missing_sign()? else {
+            let Some(fault) = self.fault_of_qemu()? else {
                 break;
             };
             let guest = self.config.guest.name();
             let console = shown(&self.read("console")?);
             let _ = writeln!(
                 io::stderr(),
-                "{guest}: no {sign} from it: start {start} of {STARTS}\n{console}"
+                "{guest}: {fault}: start {start} of {STARTS}\n{console}"
             );
             self.kill();
             self.qemu = start_qemu(&self.config, self.dir.path())?;
@@ -115,6 +117,15 @@ impl TestVm {
             shown(&console)
         );
         Report::judge(&self.config.steps, &self.read("report")?, &console)
+    }
+
+    /// What is not to be blamed on what runs in the guest, which has ended or used up its time when there is nothing.
+    fn fault_of_qemu(&self) -> Result<Option<String>> {
+        if let Some(sign) = self.missing_sign()? {
+            return Ok(Some(format!("no {sign} from it")));
+        }
+        let old = self.wait(self.deadline)? && met_old_breakpoint(&self.read("console")?);
+        Ok(old.then(|| "it met a breakpoint that had been taken away".into()))
     }
 
     /// What the guest should have reported by its time and has not, if its whole time is not over.
@@ -186,11 +197,14 @@ fn start_qemu(config: &Config, dir: &Path) -> Result<Child> {
 
 fn command(config: &Config, dir: &Path) -> Result<Command> {
     let made = made();
+    let kernel = config.guest.kernel(&made);
     // Without the network and its time-outs; a panic restarts the machine at once, which `-no-reboot` makes an end.
     let mut kernel_words = vec![
         "console=ttyS0",
         "quiet",
         "panic=-1",
+        // Whatever goes on after one proves nothing.
+        "oops=panic",
         "mitigations=off",
         "tsc=unstable",
         "no_timer_check",
@@ -223,9 +237,9 @@ fn command(config: &Config, dir: &Path) -> Result<Command> {
         .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand"])
         .args(["-smp", "2", "-m", "2048", "-display", "none"])
         .arg("-kernel")
-        .arg(made.join("kernel/vmlinuz"))
+        .arg(kernel.join("vmlinuz"))
         .arg("-initrd")
-        .arg(made.join("kernel/initrd"))
+        .arg(kernel.join("initrd"))
         .args(["-append", &kernel_words.join(" ")])
         .args(["-drive", &disk(&config.guest.image(&made))])
         .args(["-drive", &disk(&dir.join("payload.ext4"))])

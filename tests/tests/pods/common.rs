@@ -79,7 +79,7 @@ pub(crate) fn app_status(fixture: &Fixture, uuid: &str, app: &str) -> Result<Val
     serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))
 }
 
-/// Skips a test that mounts the test's directory with other owners where the kernel can't: a tmpfs before Linux 6.3.
+/// Skips a test that mounts something in the test's directory with other owners where the kernel can't: a tmpfs before Linux 6.3.
 pub(crate) fn need_mapped_owners(fixture: &Fixture) -> Result<()> {
     const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
     let uname = rustix::system::uname();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
 use tests::harness::{Skip, build_dir, stripped};
 use tests::image::{Image, Packing, dir, file, unpacked};
 use tests::vm::{Cgroups, Config, Guest, Report, Status, TestVm, missing};
@@ -26,30 +27,38 @@ pub(crate) struct Bench {
     pub(crate) config: Config,
     cgroups: Cgroups,
     // The images, until they are on the guest's disk.
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 impl Bench {
     pub(crate) fn new(guest: Guest) -> Result<Self> {
         let scratch = tempfile::tempdir().context("make a scratch folder")?;
-        let config = with_pods(config(guest)?, scratch.path())?;
-        let image = scratch.path().join("app.aci");
-        Image::new("example.com/app", &["/probe"])
-            .with([
-                file("probe", 0o755, std::fs::read(scratch.path().join("probe"))?),
-                dir("tmp/", 0o1777),
-            ])
-            .aci(&image, Packing::Tar)?;
-        let config = config
-            .file(&image, "app.aci")
+        let config = with_pods(config(guest)?, scratch.path())?
             .text("subcgroup", SUBCGROUP)
             .step("cgroups", "stat -f -c %t /sys/fs/cgroup")
-            .step("shared", "mkdir /shared")
-            .step("import", "/payload/stage0 image import /payload/app.aci");
-        Ok(Self {
+            .step("shared", "mkdir /shared");
+        let bench = Self {
             config,
             cgroups: guest.cgroups,
-            _scratch: scratch,
+            scratch,
+        };
+        bench.image("app", json!([]))
+    }
+
+    /// Brings an image `example.com/NAME` with the probe along, whose app asks for these isolators, and imports it.
+    pub(crate) fn image(self, name: &str, isolators: Value) -> Result<Self> {
+        let probe = std::fs::read(self.scratch.path().join("probe"))?;
+        let aci = format!("{name}.aci");
+        let image = self.scratch.path().join(&aci);
+        Image::new(&format!("example.com/{name}"), &["/probe"])
+            .app("isolators", isolators)
+            .with([file("probe", 0o755, probe), dir("tmp/", 0o1777)])
+            .aci(&image, Packing::Tar)?;
+        let import = format!("/payload/stage0 image import /payload/{aci}");
+        let config = self.config.file(&image, &aci);
+        Ok(Self {
+            config: config.step(&format!("import-{name}"), &import),
+            ..self
         })
     }
 
@@ -59,7 +68,7 @@ impl Bench {
         // The number of cgroup2 file systems.
         let unified = seen.contains("63677270");
         assert_eq!(unified, self.cgroups == Cgroups::Unified, "{seen}");
-        report.expect("import", &Status::Exited(0))?;
+        report.expect("import-app", &Status::Exited(0))?;
         Ok(report)
     }
 }

@@ -2,6 +2,7 @@
 //! tests run in every guest, in one boot of each; all of them with STAGE1_WHOLE=1 in two guests, as CI has it, and with a
 //! guest's name in STAGE1_GUEST in that one.
 
+mod apparmor;
 mod bench;
 mod callers;
 mod hosts;
@@ -10,6 +11,7 @@ mod limits;
 mod machines;
 mod protection;
 mod security;
+mod selinux;
 mod services;
 mod suite;
 
@@ -82,12 +84,12 @@ fn cases() -> Vec<Case> {
         (
             busybox(Unified),
             "apparmor",
-            security::apparmor_profiles_are_applied_or_refused,
+            apparmor::profiles_are_applied_or_refused,
         ),
         (
             busybox(Unified),
             "selinux",
-            security::selinux_contexts_are_applied_or_refused,
+            selinux::contexts_are_applied_or_refused,
         ),
         (
             busybox(Unified),
