@@ -19,6 +19,8 @@ tests::cases!("networks":
     bandwidth_is_limited,
     a_hundred_pods_leave_nothing
     ; with users:
+    pods_and_the_host_talk,
+    a_namespace_of_somebody_else_stays_as_it_is,
     what_they_say_of_names_is_seen_by_all_apps,
 );
 
@@ -58,7 +60,7 @@ fn pods_and_the_host_talk() -> Result<()> {
         );
         let server = SocketAddr::new(address(&all[0])?, 80);
 
-        let client = probe("client", &format!("do ask tcp {server} hello /out/mark"));
+        let client = probe("client", &format!("do ask tcp {server} hello /out/asked"));
         let finished = fixture.pod([client]).option("--net").run()?.expect(0)?;
         let line = finished.console("client")[0].to_owned();
         ensure!(line.starts_with("heard hello from 172.16.28."), "{line}");
@@ -201,13 +203,13 @@ fn a_namespace_of_somebody_else_stays_as_it_is() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
         machine.shell("ip netns add theirs && ip -n theirs link set lo up && ip -n theirs address add 10.6.0.6/32 dev lo")?;
-        let steps = "do see --out /out/a.json + serve tcp 10.6.0.6:80 /out/up";
+        let steps = "do see --out /out/a.json + serve tcp 10.6.0.6:8080 /out/up";
         let (uuid, running) = fixture
             .pod([probe("a", steps)])
             .start_prepared(&["--net-ns=/run/netns/theirs"])?;
         listening(&fixture.out("up"), 1)?;
         let listeners = machine.shell("ip netns exec theirs cat /proc/net/tcp")?;
-        ensure!(listeners.contains("0600060A:0050"), "{listeners}");
+        ensure!(listeners.contains("0600060A:1F90"), "{listeners}");
         fixture.stage0(["stop", "--force", &uuid])?.expect(0)?;
         running.finish()?;
         fixture.text(["rm", &uuid])?;
