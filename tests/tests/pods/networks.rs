@@ -16,6 +16,7 @@ tests::cases!("networks":
     a_bridge_with_both_families,
     what_they_say_of_names_is_seen_by_all_apps,
     a_namespace_of_somebody_else_stays_as_it_is,
+    a_namespace_that_is_covered_is_removed,
     bandwidth_is_limited,
     a_hundred_pods_leave_nothing
     ; with users:
@@ -216,6 +217,21 @@ fn a_namespace_of_somebody_else_stays_as_it_is() -> Result<()> {
         let addresses = machine.run("ip -n theirs -o address show dev lo")?;
         ensure!(addresses.contains("10.6.0.6/32"), "{addresses}");
         Ok(())
+    })
+}
+
+/// The first of ip-netns(8) on a host binds the folder of all over itself, with the pod's in it.
+fn a_namespace_that_is_covered_is_removed() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        let pod = fixture.pod([probe("a", "do exit 0")]);
+        pod.option("--net=default").run()?.expect(0)?;
+        machine.run("ip netns add theirs")?;
+        fixture.text(["rm", &fixture.only_pod()?])?;
+        assert_eq!(machine.run("ip netns list")?, "theirs\n");
+        let mounts = machine.run("cat /proc/self/mountinfo")?;
+        ensure!(!mounts.contains("/netns/rkt-"), "{mounts}");
+        machine.is_clean()
     })
 }
 
