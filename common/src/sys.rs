@@ -240,12 +240,15 @@ pub fn fork_into_user_namespace() -> io::Result<rustix::process::Pid> {
     // SAFETY: other threads are not copied, and may have held locks. The copy makes system calls and nothing else: it
     // neither takes memory nor returns.
     let pid = unsafe {
+        let parent = libc::getpid();
         let pid = libc::fork();
         if pid == 0 {
             let kill = libc::c_ulong::from(libc::SIGKILL.unsigned_abs());
             if libc::unshare(libc::CLONE_NEWUSER) == 0
                 // After the change of credentials, which clears it.
                 && libc::prctl(libc::PR_SET_PDEATHSIG, kill) == 0
+                // A parent that was killed before sends nothing, and the copy would have its locks for ever.
+                && libc::getppid() == parent
                 && libc::raise(libc::SIGSTOP) == 0
             {
                 libc::_exit(0);

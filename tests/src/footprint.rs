@@ -45,7 +45,7 @@ impl Footprint {
         found.extend(of_pod.map(|cgroup| (format!("cgroup {}", cgroup.display()), Vec::new())));
         Ok(Self {
             found,
-            units: units::of_pod(init)?,
+            units: units::settled(init)?,
         })
     }
 

@@ -16,10 +16,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub type Units = BTreeMap<String, String>;
 
 /// Puts a link to the pod's socket of systemd where `systemctl` looks, for itself alone, and goes into the pod's PID
-/// namespace: systemd answers only those who are in it.
+/// namespace, and its user namespace if it has one, which cannot be joined twice: systemd answers only those who are in
+/// them.
 const ASK: &str = r#"
 mount -t tmpfs tmpfs /run && ln -s "/proc/$1/root/run/systemd" /run/systemd || exit
-exec nsenter --target "$1" --pid systemctl list-units --all --full --plain --no-legend --no-pager
+users=--user
+test "$(readlink "/proc/$1/ns/user")" != "$(readlink /proc/self/ns/user)" || users=
+exec nsenter --target "$1" --pid $users systemctl list-units --all --full --plain --no-legend --no-pager
 "#;
 
 /// The units that systemd has loaded, with their states. Those of mounts are left out: they follow the mount table,
@@ -27,7 +30,7 @@ exec nsenter --target "$1" --pid systemctl list-units --all --full --plain --no-
 ///
 /// # Errors
 /// [`Skip`] where there is no `systemctl`.
-pub fn of_pod(init: i32) -> Result<Units> {
+fn of_pod(init: i32) -> Result<Units> {
     let mut ask = Command::new("unshare");
     ask.args(["--mount", "sh", "-c", ASK, "ask", &init.to_string()]);
     let answer = process::run(ask)?;
@@ -47,6 +50,22 @@ pub fn of_pod(init: i32) -> Result<Units> {
         }
     }
     Ok(units)
+}
+
+/// The units when none of them is on its way to be active any more, as the journal of a pod that has just started is.
+///
+/// # Errors
+/// [`Skip`] where there is no `systemctl`.
+pub fn settled(init: i32) -> Result<Units> {
+    let end = Instant::now() + BOUND;
+    loop {
+        let now = of_pod(init)?;
+        if !now.values().any(|states| states.contains(" activating ")) {
+            return Ok(now);
+        }
+        ensure!(Instant::now() < end, "not settled: {now:?}");
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 /// Waits until the units of the pod are `expected`, and fails if they stay others.

@@ -1,6 +1,7 @@
 //! The network namespace of a pod, pinned by a mount under a name, as ip-netns(8) does it.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::thread;
@@ -8,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
 use crate::gc::absent;
 
@@ -96,5 +97,33 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
         Err(err) => return Err(err).with_context(context),
     }
-    absent(fs::remove_file(path)).with_context(context)
+    match absent(fs::remove_file(path)) {
+        // The folder was bound over itself since, as ip-netns(8) does first of all: what was mounted before is still there.
+        Err(err) if err.kind() == ErrorKind::ResourceBusy => {
+            thread::scope(|scope| scope.spawn(|| remove_covered(path)).join())
+                .map_err(|_| anyhow!("the thread has panicked"))
+                .and_then(|removed| removed)
+        }
+        removed => removed.map_err(Into::into),
+    }
+    .with_context(context)
+}
+
+/// Removes a file on which something is mounted that others cover, in a mount namespace of this thread's own without all
+/// of them: a file that is no mount point there is deleted, and the kernel unmounts it everywhere else.
+fn remove_covered(path: &Path) -> Result<()> {
+    let folder = path.parent().context("no folder")?;
+    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    mount_change("/", private).context("keep mounts to itself")?;
+    loop {
+        match absent(fs::remove_file(path)) {
+            Err(err) if err.kind() == ErrorKind::ResourceBusy => {}
+            removed => return Ok(removed?),
+        }
+        if unmount(path, UnmountFlags::DETACH).is_err() {
+            unmount(folder, UnmountFlags::DETACH)
+                .with_context(|| format!("unmount {}", folder.display()))?;
+        }
+    }
 }

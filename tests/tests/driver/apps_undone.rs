@@ -68,7 +68,7 @@ impl Snapshot {
             files,
             mounts: mounts(pod)?,
             cgroups,
-            units: units::of_pod(pod.pid1()?)?,
+            units: units::settled(pod.pid1()?)?,
         })
     }
 

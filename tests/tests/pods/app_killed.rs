@@ -10,7 +10,9 @@ use tests::process::killed_at;
 tests::cases!("app_killed":
     adding,
     adding_without_overlay,
-    removing,
+    removing
+    ; with users:
+    adding,
 );
 
 /// What the pod is like without the app, and the words that add it.

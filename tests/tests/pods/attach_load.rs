@@ -23,7 +23,9 @@ tests::cases!("attach_load":
     an_app_that_starts_again_is_attached_to_again,
     nothing_is_left_of_an_app_that_goes,
     pipes_can_be_opened_again,
-    what_serves_ten_apps_is_small,
+    what_serves_ten_apps_is_small
+    ; with users:
+    nothing_is_left_of_an_app_that_goes,
 );
 
 const NO_LOG: &str = "--annotation=stage1/log-streams=false";

@@ -21,7 +21,9 @@ tests::cases!("attach_terminal":
     has_the_size_and_the_keys_of_who_attaches,
     is_left_by_keys_and_signals,
     is_seen_and_used_by_all,
-    works_in_a_terminal_multiplexer,
+    works_in_a_terminal_multiplexer
+    ; with users:
+    has_the_size_and_the_keys_of_who_attaches,
 );
 
 /// The probe on a terminal for others to attach to, when `/out/up` is there.

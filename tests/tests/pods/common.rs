@@ -79,8 +79,8 @@ pub(crate) fn app_status(fixture: &Fixture, uuid: &str, app: &str) -> Result<Val
     serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))
 }
 
-/// Skips a test that mounts something in the test's directory with other owners where the kernel can't: a tmpfs before Linux 6.3.
-pub(crate) fn need_mapped_owners(fixture: &Fixture) -> Result<()> {
+/// Whether the kernel can mount the test's directory with other owners: not a tmpfs before Linux 6.3.
+pub(crate) fn maps_owners(fixture: &Fixture) -> Result<bool> {
     const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
@@ -89,8 +89,13 @@ pub(crate) fn need_mapped_owners(fixture: &Fixture) -> Result<()> {
         bail!("kernel release {release}");
     };
     let tmpfs = rustix::fs::statfs(fixture.path(""))?.f_type == TMPFS_MAGIC;
+    Ok(!tmpfs || (major, minor) >= (6, 3))
+}
+
+/// Skips a test that mounts the test's directory with other owners where the kernel can't.
+pub(crate) fn need_mapped_owners(fixture: &Fixture) -> Result<()> {
     ensure!(
-        !tmpfs || (major, minor) >= (6, 3),
+        maps_owners(fixture)?,
         Skip("this kernel maps no owners of a tmpfs".into())
     );
     Ok(())

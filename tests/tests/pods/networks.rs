@@ -16,9 +16,12 @@ tests::cases!("networks":
     a_bridge_with_both_families,
     what_they_say_of_names_is_seen_by_all_apps,
     a_namespace_of_somebody_else_stays_as_it_is,
+    a_namespace_that_is_covered_is_removed,
     bandwidth_is_limited,
     a_hundred_pods_leave_nothing
     ; with users:
+    pods_and_the_host_talk,
+    a_namespace_of_somebody_else_stays_as_it_is,
     what_they_say_of_names_is_seen_by_all_apps,
 );
 
@@ -58,7 +61,7 @@ fn pods_and_the_host_talk() -> Result<()> {
         );
         let server = SocketAddr::new(address(&all[0])?, 80);
 
-        let client = probe("client", &format!("do ask tcp {server} hello /out/mark"));
+        let client = probe("client", &format!("do ask tcp {server} hello /out/asked"));
         let finished = fixture.pod([client]).option("--net").run()?.expect(0)?;
         let line = finished.console("client")[0].to_owned();
         ensure!(line.starts_with("heard hello from 172.16.28."), "{line}");
@@ -201,19 +204,34 @@ fn a_namespace_of_somebody_else_stays_as_it_is() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
         machine.shell("ip netns add theirs && ip -n theirs link set lo up && ip -n theirs address add 10.6.0.6/32 dev lo")?;
-        let steps = "do see --out /out/a.json + serve tcp 10.6.0.6:80 /out/up";
+        let steps = "do see --out /out/a.json + serve tcp 10.6.0.6:8080 /out/up";
         let (uuid, running) = fixture
             .pod([probe("a", steps)])
             .start_prepared(&["--net-ns=/run/netns/theirs"])?;
         listening(&fixture.out("up"), 1)?;
         let listeners = machine.shell("ip netns exec theirs cat /proc/net/tcp")?;
-        ensure!(listeners.contains("0600060A:0050"), "{listeners}");
+        ensure!(listeners.contains("0600060A:1F90"), "{listeners}");
         fixture.stage0(["stop", "--force", &uuid])?.expect(0)?;
         running.finish()?;
         fixture.text(["rm", &uuid])?;
         let addresses = machine.run("ip -n theirs -o address show dev lo")?;
         ensure!(addresses.contains("10.6.0.6/32"), "{addresses}");
         Ok(())
+    })
+}
+
+/// The first of ip-netns(8) on a host binds the folder of all over itself, with the pod's in it.
+fn a_namespace_that_is_covered_is_removed() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        let pod = fixture.pod([probe("a", "do exit 0")]);
+        pod.option("--net=default").run()?.expect(0)?;
+        machine.run("ip netns add theirs")?;
+        fixture.text(["rm", &fixture.only_pod()?])?;
+        assert_eq!(machine.run("ip netns list")?, "theirs\n");
+        let mounts = machine.run("cat /proc/self/mountinfo")?;
+        ensure!(!mounts.contains("/netns/rkt-"), "{mounts}");
+        machine.is_clean()
     })
 }
 

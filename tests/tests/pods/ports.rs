@@ -19,6 +19,9 @@ tests::cases!("ports":
     of_a_pod_that_has_ended_are_free,
     that_no_app_has_are_refused,
     lead_to_sockets_that_are_activated,
+    below_1024_are_for_any_user_in_a_user_namespace
+    ; with users:
+    lead_to_sockets_that_are_activated,
 );
 
 /// An app with a port of that number.
@@ -221,6 +224,28 @@ fn lead_to_sockets_that_are_activated() -> Result<()> {
         let heard = machine.within(|| ask(address("127.0.0.1:8080"), "hello"))?;
         assert_eq!(heard, "web [::]:80 heard hello");
         running.finish()?.expect(0)?;
+        Ok(())
+    })
+}
+
+/// In a network that was made for it: in one of somebody else not even for root.
+fn below_1024_are_for_any_user_in_a_user_namespace() -> Result<()> {
+    with(|fixture| {
+        let machine = fixture.machine()?;
+        machine.shell("ip netns add theirs && ip -n theirs link set lo up")?;
+        let server = probe("server", "do serve tcp 0.0.0.0:80 /out/up").option("--user=alice");
+        let pod = fixture.pod([with_port(server, "tcp", 80, false)]);
+        let pod = pod.option("--private-users").option("--port=web:8080");
+        let running = pod.option("--net=default").start()?;
+        listening(&fixture.out("up"), 1)?;
+        let heard = machine.within(|| ask(address("127.0.0.1:8080"), "hello"))?;
+        assert_eq!(heard, "heard hello from 172.16.28.1");
+        running.finish()?.expect(0)?;
+
+        let root = probe("root", "do serve tcp 127.0.0.1:80 /out/not");
+        let pod = fixture.pod([root]).option("--private-users");
+        let finished = pod.option("--net-ns=/run/netns/theirs").run()?.expect(99)?;
+        ensure!(finished.stdout.contains("Permission denied"), "{finished}");
         Ok(())
     })
 }

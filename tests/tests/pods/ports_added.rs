@@ -18,7 +18,9 @@ tests::cases!("ports_added":
     lead_to_sockets_that_are_activated,
     of_pods_without_plugins_are_told,
     are_undone_when_an_addition_fails,
-    are_undone_when_an_addition_is_killed,
+    are_undone_when_an_addition_is_killed
+    ; with users:
+    lead_to_the_app_until_it_is_removed,
 );
 
 /// A pod whose files the test sees: overlays are mounted on the machine.

@@ -9,8 +9,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tests::fixture::{App, Fixture, with};
 use tests::image::{dir, file};
+use tests::probe::{Outcome, Seen};
 
-use crate::common::need_mapped_owners;
+use crate::common::{maps_owners, need_mapped_owners};
 
 tests::cases!("users":
     files_of_overlays_are_of_the_range,
@@ -68,49 +69,60 @@ fn writing() -> [App; 2] {
     ]
 }
 
-fn files_are_of_the_range(overlay: bool) -> Result<()> {
+/// What an app of [`writing`] has found: its ids, and its files as the image and the volume have them.
+fn sees_its_range(seen: &Seen, shift: u32, count: u32) -> Result<()> {
+    for map in ["uid_map", "gid_map"] {
+        let map = seen.text(&format!("/proc/self/{map}"))?;
+        let numbers: Vec<u32> = map.split_whitespace().flat_map(str::parse).collect();
+        ensure!(numbers == [0, shift, count], "{map}");
+    }
+    for (path, uid, gid, mode) in [
+        ("/", 0, 0, 0o755),
+        ("/etc/passwd", 0, 0, 0o644),
+        ("/home", 1234, 2345, 0o755),
+        ("/home/x", 1234, 2345, 0o640),
+        ("/empty", 7, 8, 0o1777),
+    ] {
+        let node = seen.stat(path)?;
+        let found = (node.uid, node.gid, node.mode);
+        ensure!(found == (uid, gid, mode), "{path}: {found:?}");
+    }
+    Ok(())
+}
+
+fn files_are_of_the_range(overlay_is_wished: bool) -> Result<()> {
     with(|fixture| {
         let mut pod = fixture
             .pod(writing())
             .option("--private-users")
             .option("--volume=empty,kind=empty,mode=1777,uid=7,gid=8");
-        if overlay {
-            need_mapped_owners(fixture)?;
-        } else {
+        if !overlay_is_wished {
             pod = pod.option("--no-overlay");
         }
-        let (uuid, running) = pod.start_prepared(&[])?;
-        running.finish()?.expect(0)?;
+        let finished = pod.run()?.expect(0)?;
+        let uuid = fixture.only_pod()?;
         let (shift, count) = range(fixture, &uuid)?;
         ensure!(shift >= 1 << 19 && count == 1 << 16, "{shift}:{count}");
         for name in ["root", "alice"] {
-            let seen = fixture.seen(name)?;
-            for map in ["uid_map", "gid_map"] {
-                let map = seen.text(&format!("/proc/self/{map}"))?;
-                let numbers: Vec<u32> = map.split_whitespace().flat_map(str::parse).collect();
-                assert_eq!(numbers, [0, shift, count], "{name}");
-            }
-            for (path, uid, gid, mode) in [
-                ("/", 0, 0, 0o755),
-                ("/etc/passwd", 0, 0, 0o644),
-                ("/home", 1234, 2345, 0o755),
-                ("/home/x", 1234, 2345, 0o640),
-                ("/empty", 7, 8, 0o1777),
-            ] {
-                let node = seen.stat(path)?;
-                let found = (node.uid, node.gid, node.mode);
-                assert_eq!(found, (uid, gid, mode), "{path} in {name}");
-            }
+            sees_its_range(&fixture.seen(name)?, shift, count).context(name)?;
         }
         let pod = fixture.pod_dir(&uuid)?;
+        let overlay = overlay_is_wished && maps_owners(fixture)?;
+        assert_eq!(pod.join("overlay-prepared").exists(), overlay, "{finished}");
+        let told = finished.stderr.contains("copying root file systems: ");
+        assert_eq!(told, overlay_is_wished && !overlay, "{finished}");
+        let stored = |app| stored(&pod, app, overlay);
+        let (of_root, of_alice) = (stored("root")?, stored("alice")?);
+        // Files of images are shown with other owners, and not given to them.
+        assert_eq!(of_root.join("etc/passwd").exists(), !overlay);
         let alice = (shift + 1234, shift + 2345);
         for (path, expected) in [
             (fixture.out("by-root"), (shift, shift)),
             (fixture.out("by-alice"), alice),
             (pod.join("sharedVolumes/empty"), (shift + 7, shift + 8)),
             (pod.join("sharedVolumes/empty/alice"), alice),
-            (root(&pod, "root", overlay)?.join("etc/new"), (shift, shift)),
-            (root(&pod, "alice", overlay)?.join("home/new"), alice),
+            (of_root.join("etc/new"), (shift, shift)),
+            (of_alice.join("home/new"), alice),
         ] {
             assert_eq!(owner(&path)?, expected, "{}", path.display());
         }
@@ -118,10 +130,13 @@ fn files_are_of_the_range(overlay: bool) -> Result<()> {
     })
 }
 
-/// Where the host stores what an app has written in its root.
-fn root(pod: &Path, app: &str, overlay: bool) -> Result<PathBuf> {
+/// Where the host stores the root of an app, or in an overlay what was changed of it.
+fn stored(pod: &Path, app: &str, overlay: bool) -> Result<PathBuf> {
     if !overlay {
-        return Ok(pod.join(format!("stage1/rootfs/opt/stage2/{app}/rootfs")));
+        return Ok(pod
+            .join("stage1/rootfs/opt/stage2")
+            .join(app)
+            .join("rootfs"));
     }
     let id = pod.join("appsinfo").join(app).join("treeStoreID");
     let id = fs::read_to_string(&id).with_context(|| format!("read {}", id.display()))?;
@@ -294,7 +309,7 @@ fn owners_of_volumes_can_be_mapped() -> Result<()> {
             let node = seen.stat("/data/of-alice")?;
             assert_eq!((node.uid, node.gid), (1234, 2345), "{name}");
             assert_eq!(owner(&data.join(format!("by-{name}")))?, (0, 0), "{name}");
-            let refused = tests::probe::Outcome::Error(rustix::io::Errno::ROFS.raw_os_error());
+            let refused = Outcome::Error(rustix::io::Errno::ROFS.raw_os_error());
             assert_eq!(seen.look("write", "/ro/x")?, &refused, "{name}");
         }
         Ok(())

@@ -60,7 +60,6 @@ const UNMAPPED: &str = "this kernel maps no owners of a tmpfs";
 const SKIPPED: &[(&[Init], &str, &str)] = &[
     (&[Init::Busybox], "logs::", "this host has no journalctl"),
     (&[Init::Busybox], "app_life::", "this host has no systemctl"),
-    (OLDER, "users::files_of_overlays_are_of_the_range", UNMAPPED),
     (OLDER, "users::owners_of_volumes_can_be_mapped", UNMAPPED),
     (
         OLDER,
