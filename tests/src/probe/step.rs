@@ -208,7 +208,8 @@ pub(super) fn hold_termination() -> Result<()> {
 }
 
 fn until_size(rows: u16, columns: u16) -> Result<()> {
-    let changes: SigSet = [Signal::SIGWINCH].into_iter().collect();
+    // A change is told to who is in the foreground then, which is the shell while this is stopped.
+    let changes: SigSet = [Signal::SIGWINCH, Signal::SIGCONT].into_iter().collect();
     // Held back first: a change after the look waits.
     changes.thread_block().context("block signals")?;
     loop {
