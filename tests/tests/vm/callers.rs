@@ -27,7 +27,8 @@ exec "$@"
 "#;
 
 pub(crate) fn limits_hold_below_a_control_group(guest: Guest) -> Result<()> {
-    hold_by(guest, "sh /payload/nested sh /payload/run", |config| {
+    let command = "sh /payload/nested sh /payload/run";
+    hold_by(guest, command, "/outer/inner/rkt-", |config| {
         config.text("nested", NESTED)
     })
 }
@@ -79,17 +80,17 @@ rm /usr/share/dbus-1/system-services/org.freedesktop.machine1.service
 /// There is nobody to ask for a scope: the pod's control groups are below the caller's.
 pub(crate) fn limits_hold_without_a_bus(guest: Guest) -> Result<()> {
     let delegated = "systemd-run --scope --quiet --property=Delegate=yes -- sh /payload/run";
-    hold_without(guest, NO_BUS, delegated)
+    hold_without(guest, NO_BUS, delegated, "/system.slice/run-")
 }
 
-/// The scope is systemd's.
+/// The scope is not named by machined.
 pub(crate) fn limits_hold_without_machined(guest: Guest) -> Result<()> {
     let command = "systemd-run --scope --quiet -- sh /payload/run";
-    hold_without(guest, NO_MACHINED, command)
+    hold_without(guest, NO_MACHINED, command, "/machine.slice/rkt-")
 }
 
-fn hold_without(guest: Guest, take_away: &str, command: &str) -> Result<()> {
-    hold_by(guest, command, |config| {
+fn hold_without(guest: Guest, take_away: &str, command: &str, place: &str) -> Result<()> {
+    hold_by(guest, command, place, |config| {
         config
             .text("take-away", take_away)
             .step("take-away", "sh -e /payload/take-away")

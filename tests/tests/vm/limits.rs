@@ -69,8 +69,6 @@ struct Limited {
     oom_score: i32,
     /// What the app says that it may do with device nodes.
     devices: [&'static str; 2],
-    /// The same of a command that is entered.
-    entered: &'static str,
 }
 
 const PLAIN: Limited = Limited {
@@ -78,14 +76,12 @@ const PLAIN: Limited = Limited {
     options: "",
     oom_score: -10,
     devices: ["/tmp/mem: 1, 2", "/tmp/null: made, opened"],
-    entered: "/tmp/entered: 1, 2",
 };
 const WITH_USERS: Limited = Limited {
     name: "users",
     options: "--private-users",
     oom_score: 10,
     devices: ["/tmp/mem: 1, 2", "/tmp/null: 1, 2"],
-    entered: "/tmp/entered: 1, 2",
 };
 const IN_SUBGROUP: Limited = Limited {
     name: "subgroup",
@@ -130,22 +126,28 @@ fn manifest(pod: &Limited) -> Value {
 
 pub(crate) fn hold_on(guest: Guest) -> Result<()> {
     // Not beside others in the service of the guest's agent, where the kernel passes no controllers on.
-    let command = match guest.init {
-        Init::Busybox => "sh /payload/run",
-        Init::Systemd | Init::Systemd257 => "systemd-run --scope --quiet -- sh /payload/run",
+    let (command, place) = match guest.init {
+        Init::Busybox => ("sh /payload/run", "/rkt-"),
+        Init::Systemd | Init::Systemd257 => (
+            "systemd-run --scope --quiet -- sh /payload/run",
+            "/machine.slice/machine-rkt",
+        ),
     };
-    hold_by(guest, command, |config| config)
+    hold_by(guest, command, place, |config| config)
 }
 
-/// A pod that a command starts, after steps of a caller's own.
+/// A pod that a command starts, after steps of a caller's own, in a control group whose path begins so.
 pub(crate) fn hold_by(
     guest: Guest,
     command: &str,
+    place: &str,
     before: impl FnOnce(Config) -> Config,
 ) -> Result<()> {
     let steps = |config| left(held(before(config), &PLAIN, command));
     let report = Bench::new(guest)?.finish(steps)?;
     expect_held(&report, guest.cgroups, &PLAIN)?;
+    let look = report.output("plain-look");
+    ensure!(look.starts_with(place), "not in {place}: {look}");
     expect_nothing_left(&report)
 }
 
@@ -224,7 +226,12 @@ fn expect_held(report: &Report, cgroups: Cgroups, pod: &Limited) -> Result<()> {
     let entered = report.expect(&of("enter"), &Status::Exited(0))?;
     let score = format!("{}\n", pod.oom_score);
     // One of the app's 33 processes is its own.
-    for text in [pod.entered, "/app-a.service", &score, "threads: 31"] {
+    for text in [
+        "/tmp/entered: 1, 2",
+        "/app-a.service",
+        &score,
+        "threads: 31",
+    ] {
         ensure!(entered.contains(text), "no {text:?} in {entered}");
     }
     report.expect(&of("force"), &Status::Exited(0))?;
