@@ -7,15 +7,13 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::flags::{self, Flag, switch, value};
+use common::flags::{self, Flag, value};
 use common::pod::StageRoot;
 use common::status::{AppStatus, State};
 use common::time_span;
-use common::unit::app_unit;
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::manager::Manager;
+use crate::ending::end_within;
 use crate::{print_help, supervisor};
 
 const FLAGS: [Flag; 3] = [
@@ -25,12 +23,13 @@ const FLAGS: [Flag; 3] = [
         "N",
         "after how many failures in a row the app is unhealthy",
     ),
-    switch(
-        "restart",
-        "end an unhealthy app, so that systemd starts it again",
+    value(
+        "end-within",
+        "SPAN",
+        "end an unhealthy app, so that systemd starts it again, and kill it when it takes longer",
     ),
 ];
-const USAGE: &str = "health --timeout=SPAN --retries=N [--restart] APP -- PROGRAM [ARGS]";
+const USAGE: &str = "health --timeout=SPAN --retries=N [--end-within=SPAN] APP -- PROGRAM [ARGS]";
 const ABOUT: &str =
     "Runs PROGRAM as the app APP of this pod would: it is well when that exits with 0.";
 
@@ -46,12 +45,14 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let timeout = time_span::parse(timeout).context("--timeout")?;
     let retries = flags.value("retries").context("--retries: is missing")?;
     let retries: u32 = retries.parse().context("--retries")?;
-    let restart = flags.is_set("restart");
+    let end_time = flags.value("end-within").map(time_span::parse);
+    let end_time = end_time.transpose().context("--end-within")?;
 
     let failure = look(app, program, timeout)?;
     let mut news = None;
-    let mut end = false;
-    AppStatus::update(&StageRoot::new("/").status_json(app), |status| {
+    let mut unhealthy = false;
+    let root = StageRoot::new("/");
+    AppStatus::update(&root.status_json(app), |status| {
         let before = status.state;
         status.note_health(failure.is_none(), retries);
         if let (Some(failure), State::Running | State::Unhealthy) = (&failure, before) {
@@ -59,16 +60,17 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         } else if before != status.state {
             news = Some("the app is well again".to_owned());
         }
-        end = restart && status.state == State::Unhealthy;
-        status.ended_as_unhealthy |= end;
+        unhealthy = status.state == State::Unhealthy;
+        status.ended_as_unhealthy |= unhealthy && end_time.is_some();
         Ok(())
     })?;
     if let Some(news) = news {
         eprintln!("health: {news}");
     }
-    if end {
+    // A stop would be systemd's reason not to start it again. When it has ended, so does this program: systemd kills it.
+    if let (true, Some(time)) = (unhealthy, end_time) {
         eprintln!("health: the app is unhealthy and is ended, to be started again");
-        end_app(app)?;
+        end_within(&root, app, time)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -102,29 +104,4 @@ fn told(status: ExitStatus) -> String {
 fn pid(child: &Child) -> Result<Pid> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.context("a child has a pid")
-}
-
-/// Ends the app as a stop would, without a stop: systemd would not start it again after one. When it has ended, so does
-/// this program, which systemd kills then.
-fn end_app(app: &str) -> Result<()> {
-    let stopping = Manager::connect()?.stopping(&app_unit(app))?;
-    // Gone meanwhile: there is nothing to do.
-    let pid = i32::try_from(stopping.main_pid)
-        .ok()
-        .and_then(Pid::from_raw);
-    let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
-        return Ok(());
-    };
-    let signal = common::sys::signal(stopping.signal).context("the app's stop signal")?;
-    for (signal, time) in [(signal, Some(stopping.time)), (Signal::KILL, None)] {
-        match pidfd_send_signal(&pidfd, signal) {
-            Ok(()) => {}
-            Err(Errno::SRCH) => break,
-            Err(err) => return Err(err).context("signal the app"),
-        }
-        if supervisor::wait(&pidfd, time)? {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -31,6 +31,7 @@ pub mod app_start;
 pub mod app_stop;
 pub mod attach;
 mod crossing;
+mod ending;
 mod endpoint;
 pub mod enter;
 pub mod gc;

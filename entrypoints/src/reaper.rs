@@ -1,5 +1,5 @@
-//! Runs in the pod: after an app has ended it writes the app's status, and before the app starts again it waits; as the pod
-//! is up it says so.
+//! Runs in the pod: after an app has ended it writes the app's status, and before the app starts again it waits; an app that
+//! has little time to end it ends; as the pod is up it says so.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use common::cgroup::Hierarchies;
 use common::flags::{self, Flag, Parsed, switch, value};
 use common::main_process::MainProcess;
 use common::pod::{SUPERVISOR_READY, StageRoot};
-use common::status::{AppStatus, End, SUCCESS, State, UNHEALTHY};
+use common::status::{AppStatus, End, SUCCESS, State, TIMEOUT, UNHEALTHY};
 use common::time_span;
 use common::unit::{app_unit, passed_unit, socket_unit};
 use common::usage::oom_kills;
@@ -21,11 +21,12 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::ending::end_within;
 use crate::manager::Manager;
 use crate::start_report::Teller;
 use crate::{journal, notify, print_help};
 
-const FLAGS: [Flag; 7] = [
+const FLAGS: [Flag; 8] = [
     switch("ready", "note that APP has said that it is ready"),
     switch(
         "note",
@@ -42,12 +43,17 @@ const FLAGS: [Flag; 7] = [
         "close-sockets",
         "close the pod's copies of the sockets of APP, if it is being stopped",
     ),
+    value(
+        "end-within",
+        "SPAN",
+        "end APP, which is being stopped, and kill it when it takes longer",
+    ),
     switch(
         "supervisor-ready",
         "make the link that says that the pod is up",
     ),
 ];
-/// How long the note of an end may take. The limit of the stop is for the app, and may be short.
+/// How long the note of an end may take. The limit of the stop is for the app.
 const NOTING: Duration = Duration::from_secs(90);
 
 const USAGE: &str = "reaper [OPTIONS] APP | --supervisor-ready";
@@ -67,7 +73,10 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         [app] if flags.is_set("ready") => note_ready(&root, app),
         [app] if flags.is_set("back-off") => back_off(&root, app),
         [app] if flags.is_set("close-sockets") => close_sockets(app),
-        [app] => reap(&root, app, &flags),
+        [app] => match flags.value("end-within") {
+            Some(time) => end(&root, app, time),
+            None => reap(&root, app, &flags),
+        },
         _ => bail!("needs one app, see --help"),
     };
     done.inspect_err(|err| journal::log_error("reaper", app, &format!("{err:#}")))
@@ -125,8 +134,10 @@ fn note_end(status: &mut AppStatus, app: &str, result: &str) -> Result<()> {
     // systemd.service(5), `SuccessExitStatus=`). To a pod it is a failure when nobody asked for the end.
     let killed = result == SUCCESS && code.as_deref() == Some("killed") && !asked_to_stop(app);
     let unhealthy = result == SUCCESS && status.ended_as_unhealthy;
+    let late = result == TIMEOUT || status.killed_as_late;
     status.end(End {
         result: match exit.as_deref() {
+            Some("KILL") if late => TIMEOUT,
             Some("KILL") if out_of_memory(app) => "oom-kill",
             _ if unhealthy => UNHEALTHY,
             _ if killed => "signal",
@@ -202,6 +213,16 @@ fn close_sockets(app: &str) -> Result<ExitCode> {
         for unit in [socket_unit(app), passed_unit(app)] {
             manager.stop_at_once(&unit)?;
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends an app that has less time for it than its unit. systemd calls this as well when the app has ended of its own accord,
+/// and gives no `$MAINPID` then.
+fn end(root: &StageRoot, app: &str, time: &str) -> Result<ExitCode> {
+    let time = time_span::parse(time).context("--end-within")?;
+    if std::env::var_os("MAINPID").is_some() {
+        end_within(root, app, time)?;
     }
     Ok(ExitCode::SUCCESS)
 }

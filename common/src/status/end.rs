@@ -10,6 +10,9 @@ pub const NOT_RUN: i32 = 254;
 /// What systemd makes of an end that is no failure.
 pub const SUCCESS: &str = "success";
 
+/// What systemd makes of an end that took too long.
+pub const TIMEOUT: &str = "timeout";
+
 /// What is made of an end that would be none, but for the app's health.
 pub const UNHEALTHY: &str = "unhealthy";
 

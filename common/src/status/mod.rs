@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::write_whole;
 
-pub use end::{End, NOT_RUN, SUCCESS, UNHEALTHY};
+pub use end::{End, NOT_RUN, SUCCESS, TIMEOUT, UNHEALTHY};
 pub use report::{IsolatorReport, Outcome};
 
 /// One app's life so far.
@@ -65,6 +65,9 @@ pub struct AppStatus {
     /// Whether it was made to end because it was unhealthy: the end is a failure then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended_as_unhealthy: bool,
+    /// Whether a program of this pod killed it because it had not ended in time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub killed_as_late: bool,
     /// What became of each isolator that it asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub isolators: Vec<IsolatorReport>,

@@ -5,7 +5,6 @@ pub(crate) mod host;
 mod scope;
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bus::{Bus, ObjectPath, Refused, object_path, unreadable, variant};
@@ -30,8 +29,6 @@ pub(crate) struct Stopping {
     pub(crate) main_pid: u32,
     /// The signal that asks it to end.
     pub(crate) signal: i32,
-    /// How long it has then.
-    pub(crate) time: Duration,
 }
 
 /// What signals of [`Manager::kill`] go to (org.freedesktop.systemd1(5), `KillUnit`).
@@ -148,20 +145,11 @@ impl Manager {
 
     /// How a service is stopped.
     pub(crate) fn stopping(&mut self, unit: &str) -> Result<Stopping> {
-        let path = object_path(unit);
-        let mut read = || -> Result<_> {
-            let signal = self.0.property(&path, "Service", "KillSignal")?;
-            let time = self.0.property(&path, "Service", "TimeoutStopUSec")?;
-            let signal = variant(&signal)?.get().map_err(unreadable)?;
-            let time = variant(&time)?.get().map_err(unreadable)?;
-            Ok((signal, Duration::from_micros(time)))
-        };
-        let (signal, time) =
-            read().with_context(|| format!("ask systemd how {unit} is stopped"))?;
+        let signal = self.0.property(&object_path(unit), "Service", "KillSignal");
+        let signal = signal.with_context(|| format!("ask systemd how {unit} is stopped"))?;
         Ok(Stopping {
             main_pid: self.number(unit, "MainPID")?,
-            signal,
-            time,
+            signal: variant(&signal)?.get().map_err(unreadable)?,
         })
     }
 

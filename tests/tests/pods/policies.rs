@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use tests::fixture::{App, with};
 use tests::process::BOUND;
 
@@ -15,6 +16,7 @@ tests::cases!("policies":
     stop_signals_of_the_app_and_of_its_image,
     a_stop_signal_that_kills_is_a_good_end_when_asked_for,
     who_does_not_stop_in_time_is_killed,
+    who_has_little_time_to_stop_is_killed_soon,
     ends_are_noted_however_short_a_stop_is_to_be,
 );
 
@@ -137,12 +139,53 @@ fn who_does_not_stop_in_time_is_killed() -> Result<()> {
     })
 }
 
+fn who_has_little_time_to_stop_is_killed_soon() -> Result<()> {
+    with(|fixture| {
+        let app = |name: &str, time: &str, steps: &str| {
+            let words = format!("do write /out/{name}-ready x + {steps}");
+            let app = App::probe(name, words.split(' '));
+            app.option(format!("--annotation=stage1/stop-timeout={time}"))
+        };
+        let pod = fixture.pod([
+            app("stubborn", "200ms", "ignore-term + hang")
+                .option("--user=alice")
+                // It may take longer than the app.
+                .handler("post-stop", "do burn 500 + write /out/after x".split(' ')),
+            app("polite", "9s", "until-term"),
+            // It does not hear the signal unless it is let go on.
+            app("stopped", "9s", "kill STOP + until-term"),
+        ]);
+        let (uuid, running) = pod.option("--no-overlay").start_prepared(&[])?;
+        for name in ["stubborn", "polite", "stopped"] {
+            tests::wait::for_path(&fixture.out(&format!("{name}-ready")), Some(BOUND))?;
+        }
+        fixture.stage0(["stop", &uuid])?.expect(0)?;
+        running.finish()?.expect(137)?;
+        assert_eq!(fs::read_to_string(fixture.out("after"))?, "x");
+        for (name, signal, result) in [
+            ("stubborn", "SIGKILL".into(), "timeout"),
+            ("polite", Value::Null, "success"),
+            ("stopped", Value::Null, "success"),
+        ] {
+            let status = app_status(fixture, &uuid, name)?;
+            let end = (&status["signal"], &status["result"]);
+            assert_eq!(end, (&signal, &result.into()), "{name}");
+            // By stage1, that is, and not by systemd, which has more time.
+            assert_eq!(status["killedAsLate"] == true, name == "stubborn");
+        }
+        Ok(())
+    })
+}
+
+/// The limit of the stop is not that of the note: it takes half a second with so little of a processor, and many of them
+/// come at once.
 fn ends_are_noted_however_short_a_stop_is_to_be() -> Result<()> {
     with(|fixture| {
-        // So many that some have to wait.
         let names: Vec<String> = (0..12).map(|number| format!("a{number}")).collect();
         let app = |name: &String| {
-            App::probe(name, ["exit", "3"]).option("--annotation=stage1/stop-timeout=1ms")
+            App::probe(name, ["exit", "3"])
+                .option("--annotation=stage1/stop-timeout=1ms")
+                .option("--cpu=10m")
         };
         let pod = fixture.pod(names.iter().map(app)).option("--no-overlay");
         let pod = pod.option("--pod-annotation=stage1/exit-policy=until-all");

@@ -19,7 +19,7 @@ pub(super) fn units(
     let name = app.name();
     [
         timer(name, health),
-        service(inputs, name, health, directives),
+        service(inputs, app, health, directives),
     ]
 }
 
@@ -44,12 +44,14 @@ fn timer(name: &str, health: &Health) -> Unit {
         .set("AccuracySec", "1ms")
 }
 
-fn service(inputs: &Inputs<'_>, name: &str, health: &Health, directives: &[Directive]) -> Unit {
+fn service(inputs: &Inputs<'_>, app: &PodApp, health: &Health, directives: &[Directive]) -> Unit {
+    let name = app.name();
     let mut words = vec![
         format!("--timeout={}", time_span::format(health.timeout)),
         format!("--retries={}", health.retries),
     ];
-    words.extend((health.action == Action::Restart).then(|| "--restart".to_owned()));
+    let stop = time_span::format(app.policy.stop_timeout);
+    words.extend((health.action == Action::Restart).then(|| format!("--end-within={stop}")));
     words.extend([name.to_owned(), "--".to_owned()]);
     words.extend(health.exec.iter().cloned());
     let unit = Unit::new(health_unit(name))

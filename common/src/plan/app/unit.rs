@@ -133,19 +133,28 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
         .set("ExecStopPost", reaper(app))
 }
 
-/// The limit of the stop holds for each `ExecStopPost=`, too: so long the reaper has to ask for the time that it takes.
-const SHORTEST_STOP: Duration = Duration::from_millis(100);
+/// systemd's limit of the stop holds for each `ExecStopPost=`, too: so long the reaper has at least to begin with the note of
+/// the end and ask for the time that it takes. Where the app itself has less, the reaper sees to that.
+const SHORTEST_STOP: Duration = Duration::from_secs(10);
 
 /// How the app is asked to end.
 fn stop(unit: Unit, app: &PodApp, has_sockets: bool) -> Unit {
     let signal = &app.policy.stop_signal;
-    let limit = app.policy.stop_timeout.max(SHORTEST_STOP);
     let name = app.name();
+    let own = app.policy.stop_timeout;
+    let (limit, reaper) = if own < SHORTEST_STOP {
+        let time = time_span::format(own);
+        let command = format!("-+/reaper --end-within={time} {name}");
+        (own + SHORTEST_STOP, Some(command))
+    } else {
+        (own, None)
+    };
     // Before the signal: the app may close its copies of them at once, and nobody else's keep them open then.
     unit.set_some(
         "ExecStop",
         has_sockets.then(|| format!("-+/reaper --close-sockets {name}")),
     )
+    .set_some("ExecStop", reaper)
     .set("KillMode", "mixed")
     .set_some(
         "KillSignal",
