@@ -177,15 +177,14 @@ fn who_has_little_time_to_stop_is_killed_soon() -> Result<()> {
     })
 }
 
-/// The limit of the stop is not that of the note: it takes half a second with so little of a processor, and many of them
-/// come at once.
+/// The limit of the stop is not that of the note, which takes a while with so little of a processor.
 fn ends_are_noted_however_short_a_stop_is_to_be() -> Result<()> {
     with(|fixture| {
         let names: Vec<String> = (0..12).map(|number| format!("a{number}")).collect();
         let app = |name: &String| {
             App::probe(name, ["exit", "3"])
                 .option("--annotation=stage1/stop-timeout=1ms")
-                .option("--cpu=10m")
+                .option("--cpu=20m")
         };
         let pod = fixture.pod(names.iter().map(app)).option("--no-overlay");
         let pod = pod.option("--pod-annotation=stage1/exit-policy=until-all");
