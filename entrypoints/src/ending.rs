@@ -31,10 +31,12 @@ pub(crate) fn end_within(root: &StageRoot, app: &str, time: Duration) -> Result<
     if supervisor::wait(&pidfd, Some(time))? {
         return Ok(());
     }
-    AppStatus::update(&root.status_json(app), |status| {
+    let noted = AppStatus::update(&root.status_json(app), |status| {
         status.killed_as_late = true;
         Ok(())
-    })?;
+    });
+    // Also when the disk is full.
     send(Signal::KILL)?;
-    supervisor::wait(&pidfd, None).map(drop)
+    supervisor::wait(&pidfd, None)?;
+    noted.map(drop)
 }
