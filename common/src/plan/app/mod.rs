@@ -42,7 +42,14 @@ pub(super) fn plan(
     directives.extend(devices.directives);
     let mut warnings = isolation.warnings;
     warnings.extend(devices.warnings);
-    let unit = unit::unit(inputs, app, &streams, &directives, sockets);
+    let unit = unit::unit(
+        inputs,
+        app,
+        &streams,
+        &directives,
+        sockets,
+        &isolation.resources,
+    );
     check_length(&unit, "app.exec")?;
     let spec = AppSpec {
         confinement: isolation.confinement,

@@ -7,7 +7,7 @@ use super::sockets;
 use super::streams::Streams;
 use crate::listen::Sockets;
 use crate::load::PodApp;
-use crate::plan::{Directive, Inputs, POD_UNIT};
+use crate::plan::{Directive, Inputs, POD_UNIT, Resources};
 use crate::policy::{ExitPolicy, Restart, StopSignal};
 use crate::stream::{Mode, Modes};
 use crate::time_span;
@@ -20,13 +20,15 @@ pub(super) fn unit(
     streams: &Streams,
     directives: &[Directive],
     sockets: &Sockets,
+    resources: &Resources,
 ) -> Unit {
     let name = app.name();
     let unit = dependencies(Unit::new(app_unit(name)), inputs, app, streams, sockets);
     let unit = who(unit.section("Service"), app);
     let unit = standard_streams(unit, inputs, name, &streams.modes);
     let unit = commands(with(unit, &readiness::directives(app)), app);
-    with(stop(unit, app, sockets.contains_key(name)), directives)
+    let unit = stop(unit, app, sockets.contains_key(name), resources);
+    with(unit, directives)
 }
 
 /// What it needs and what needs it, section `[Unit]`.
@@ -133,19 +135,23 @@ fn commands(unit: Unit, app: &PodApp) -> Unit {
         .set("ExecStopPost", reaper(app))
 }
 
-/// systemd's limit of the stop holds for each `ExecStopPost=`, too: so long the reaper has at least to begin with the note of
-/// the end and ask for the time that it takes. Where the app itself has less, the reaper sees to that.
-const SHORTEST_STOP: Duration = Duration::from_secs(10);
+/// The shortest time that a unit is given for a stop: systemd's limit holds for each `ExecStopPost=`, too, and so long the
+/// reaper has to begin with the note of the end and ask for more. Of a processor it has no more than the app.
+fn shortest_stop(resources: &Resources) -> Duration {
+    const WITH_A_TENTH_OF_A_PROCESSOR: Duration = Duration::from_secs(10);
+    let milli = resources.cpu_limit.map_or(100, |milli| milli.clamp(1, 100));
+    WITH_A_TENTH_OF_A_PROCESSOR * 100 / u32::try_from(milli).unwrap_or(100)
+}
 
-/// How the app is asked to end.
-fn stop(unit: Unit, app: &PodApp, has_sockets: bool) -> Unit {
+/// How the app is asked to end, and killed when its time is over: by the reaper if that is less than what the unit needs.
+fn stop(unit: Unit, app: &PodApp, has_sockets: bool, resources: &Resources) -> Unit {
     let signal = &app.policy.stop_signal;
     let name = app.name();
-    let own = app.policy.stop_timeout;
-    let (limit, reaper) = if own < SHORTEST_STOP {
+    let (own, shortest) = (app.policy.stop_timeout, shortest_stop(resources));
+    let (limit, reaper) = if own < shortest {
         let time = time_span::format(own);
         let command = format!("-+/reaper --end-within={time} {name}");
-        (own + SHORTEST_STOP, Some(command))
+        (own + shortest, Some(command))
     } else {
         (own, None)
     };
