@@ -1,7 +1,7 @@
 //! Many pods that are killed and stopped in random ways at random moments of their lives: each comes to its end, and
 //! nothing of any is left.
 //!
-//! `STAGE1_CHURN_PODS` is how many (200), `STAGE1_CHURN_SEED` the seed of chance, which a failure names.
+//! They are 200, unless the tests are told how many; `STAGE1_CHURN_SEED` is the seed of chance, which a failure names.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use rustix::process::{PidfdFlags, Signal, kill_process, pidfd_open};
 use tests::fixture::{Fixture, probe_image, with};
 use tests::process::{BOUND, Running};
 
-use crate::common::{process_of_pod, status};
+use crate::common::{many, number, process_of_pod, status};
 
 tests::cases!("churn": pods_come_and_go);
 
@@ -78,10 +78,6 @@ struct Underway {
     collect: bool,
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 fn pods_come_and_go() -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
     let seed = number("STAGE1_CHURN_SEED").unwrap_or(now.into());
@@ -98,7 +94,7 @@ fn churn(fixture: &Fixture, chance: &mut Chance) -> Result<()> {
         prepare.extend([&image, &format!("--name={app}"), "--", "until-term"].map(str::to_owned));
     }
     let mut underway = VecDeque::new();
-    for pod in 0..number("STAGE1_CHURN_PODS").unwrap_or(PODS) {
+    for pod in 0..many(PODS) {
         underway.push_back(begin(fixture, chance, &prepare).with_context(|| format!("pod {pod}"))?);
         if underway.len() == AT_ONCE {
             underway

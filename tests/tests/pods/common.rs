@@ -47,6 +47,16 @@ pub(crate) fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, S
         .collect()
 }
 
+/// How many pods a test of many has: so many, or as `STAGE1_CHURN_PODS` says.
+pub(crate) fn many(pods: u64) -> u64 {
+    number("STAGE1_CHURN_PODS").unwrap_or(pods)
+}
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// A process of a running pod, by the name that the kernel has for its program.
 pub(crate) fn process_of_pod(uuid: &str, name: &str) -> Result<Pid> {
     let pod = Marks::new([uuid], &[]);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::fixture::{App, Fixture, Machine, probe_image, with};
 
+use crate::common::many;
 use crate::talk::{accept, address, ask, listening, networks, probe};
 
 tests::cases!("networks":
@@ -18,7 +19,7 @@ tests::cases!("networks":
     a_namespace_of_somebody_else_stays_as_it_is,
     a_namespace_that_is_covered_is_removed,
     bandwidth_is_limited,
-    a_hundred_pods_leave_nothing
+    many_pods_leave_nothing
     ; with users:
     pods_and_the_host_talk,
     a_namespace_of_somebody_else_stays_as_it_is,
@@ -264,11 +265,11 @@ fn bandwidth_is_limited() -> Result<()> {
 }
 
 /// A hundred, ten at a time.
-fn a_hundred_pods_leave_nothing() -> Result<()> {
+fn many_pods_leave_nothing() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
         let image = fixture.import(&probe_image("a"))?;
-        for _ in 0..10 {
+        for _ in 0..many(100) / 10 {
             let pods =
                 (0..10).map(|_| fixture.start(["run", "--net=default", &image, "--", "exit", "0"]));
             let pods = pods.collect::<Result<Vec<_>>>()?;
