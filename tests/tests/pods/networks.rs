@@ -269,7 +269,7 @@ fn many_pods_leave_nothing() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
         let image = fixture.import(&probe_image("a"))?;
-        for _ in 0..many(100) / 10 {
+        for _ in 0..many(100).div_ceil(10) {
             let pods =
                 (0..10).map(|_| fixture.start(["run", "--net=default", &image, "--", "exit", "0"]));
             let pods = pods.collect::<Result<Vec<_>>>()?;
