@@ -264,7 +264,7 @@ fn bandwidth_is_limited() -> Result<()> {
     })
 }
 
-/// A hundred, ten at a time.
+/// A hundred unless told otherwise, ten at a time.
 fn many_pods_leave_nothing() -> Result<()> {
     with(|fixture| {
         let machine = fixture.machine()?;
