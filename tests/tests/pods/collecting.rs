@@ -29,8 +29,11 @@ fn rebooted(fixture: &Fixture) -> Result<(String, PathBuf)> {
         unmount(path, UnmountFlags::empty()).with_context(|| format!("unmount {path}"))?;
     }
     let cgroup = fs::read_to_string(dir.join("subcgroup"))?;
-    for hierarchy in fs::read_dir("/sys/fs/cgroup")?.flatten() {
-        remove_cgroup(&hierarchy.path().join(cgroup.trim_start_matches('/')));
+    // The hierarchies of v1, and the only one of a unified host.
+    let all = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(all)?.flatten().map(|found| found.path());
+    for hierarchy in hierarchies.chain([all.to_owned()]) {
+        remove_cgroup(&hierarchy.join(cgroup.trim_start_matches('/')));
     }
     Ok((uuid, dir))
 }
