@@ -34,13 +34,18 @@ pub struct Guest {
 }
 
 impl Init {
-    /// The name of its image.
+    /// Its image's name, and the first word of its guests'.
     pub fn name(self) -> &'static str {
         match self {
             Self::Busybox => "busybox",
             Self::Systemd => "systemd",
             Self::Systemd257 => "systemd257",
         }
+    }
+
+    /// Its image, below the folder where `scripts/vm` puts things.
+    pub(super) fn image(self, made: &Path) -> PathBuf {
+        made.join(format!("{}.ext4", self.name()))
     }
 }
 
@@ -82,11 +87,6 @@ impl Guest {
             Init::Busybox | Init::Systemd => "kernel",
             Init::Systemd257 => "kernel612",
         })
-    }
-
-    /// Its disk, below the folder where `scripts/vm` puts things.
-    pub(super) fn image(self, made: &Path) -> PathBuf {
-        made.join(format!("{}.ext4", self.init.name()))
     }
 
     /// What it reads from the kernel's command line: `tests/vm/busybox/etc/init.d/rcS` its own word, systemd its.

@@ -48,7 +48,7 @@ pub fn missing(guest: Guest) -> Option<String> {
     let files = [
         kernel.join("vmlinuz"),
         kernel.join("initrd"),
-        guest.image(&made),
+        guest.init.image(&made),
         made.join("policies/selinux"),
     ];
     let file = files.into_iter().find(|file| !file.exists())?;
@@ -241,7 +241,7 @@ fn command(config: &Config, dir: &Path) -> Result<Command> {
         .arg("-initrd")
         .arg(kernel.join("initrd"))
         .args(["-append", &kernel_words.join(" ")])
-        .args(["-drive", &disk(&config.guest.image(&made))])
+        .args(["-drive", &disk(&config.image.image(&made))])
         .args(["-drive", &disk(&dir.join("payload.ext4"))])
         .args(["-serial", &port("console"), "-serial", &port("report")])
         .stdin(std::process::Stdio::null())

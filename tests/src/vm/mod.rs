@@ -38,6 +38,8 @@ const STEP_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Config {
     guest: Guest,
+    /// Whose image is its root.
+    image: Init,
     files: Vec<(PathBuf, Content)>,
     steps: Vec<Step>,
     kernel_words: Vec<String>,
@@ -55,12 +57,20 @@ impl Config {
     pub fn new(guest: Guest, agent: &Path) -> Self {
         Self {
             guest,
+            image: guest.init,
             files: Vec::new(),
             steps: Vec::new(),
             kernel_words: Vec::new(),
             limit: GUEST_LIMIT,
         }
         .file(agent, "guest-agent")
+    }
+
+    /// Gives a guest with busybox the root of those with systemd, for steps that use more programs than busybox has. Its
+    /// first process is busybox as ever.
+    pub fn with_debians_programs(mut self) -> Self {
+        self.image = Init::Systemd;
+        self.kernel_word("stage1.init=busybox")
     }
 
     /// Brings a file along as `/payload/NAME`.

@@ -1,8 +1,9 @@
-//! The pod tests inside guests: the same program as on this machine, with its results told here one by one. A test whose
-//! result has not come back is a failure.
+//! The pod and driver tests inside guests: the same programs as on this machine, with their results told here one by one. A
+//! test whose result has not come back is a failure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,13 +18,15 @@ use tests::vm::{Cgroups, Config, Ended, Guest, Init, Outcomes, Status, TestVm};
 
 use super::bench::{built, config, with_pods};
 
-/// Guests in which all tests run when the whole is asked for. They come first then: they take the longest.
+/// Guests in which all tests run when the whole is asked for. They come first then: they take the longest. One with systemd
+/// takes twice as long as one with busybox.
 const WHOLE: &[Guest] = &[
     Guest::new(Init::Systemd, Cgroups::Unified),
-    Guest::new(Init::Systemd, Cgroups::Hybrid),
+    Guest::new(Init::Busybox, Cgroups::Unified),
 ];
 
-/// Tests of all subjects in which hosts differ: what runs in the other guests.
+/// Tests of all subjects in which hosts differ: what runs in the other guests, and of the driver's (`driver::…`) in every
+/// guest.
 const SMOKE: &[&str] = &[
     "added::resources::memory_ends_who_takes_more",
     "app_life::a_pod_outlives_its_apps_and_takes_them_along",
@@ -31,6 +34,12 @@ const SMOKE: &[&str] = &[
     "cgroups::apps_write_to_none",
     "death::of_the_supervisor",
     "devices::others_cannot_be_made_or_opened",
+    "driver::apps::come_and_go_where_mounts_are_private",
+    "driver::crossing::entered_program_is_in_the_pods_cgroup",
+    "driver::end::kill_of_the_supervisor_leaves_a_pod_that_can_be_stopped",
+    "driver::files::subcgroup_is_the_pods_own",
+    "driver::gc::of_survivors",
+    "driver::users::apps_are_added",
     "ending::gc_takes_old_ones",
     "ending::stop_is_orderly",
     "enter::the_only_app_and_its_shell",
@@ -68,32 +77,48 @@ const SKIPPED: &[(&[Init], &str, &str)] = &[
     ),
 ];
 
-/// How long all of them may take: only what hangs gets here.
+/// The programs with tests that run inside guests: what our stage0 does, and what the contract's entrypoints do for any.
+const PODS: &str = "pods";
+const DRIVER: &str = "driver";
+
+/// How long all tests of a program may take: only what hangs gets here.
 const LIMIT: Duration = Duration::from_secs(75 * 60);
 
-/// Runs the tests as the only user of the guest. Their pods lie in memory, which is quicker than the emulated disk. Those of
-/// many pods have fewer than on this machine: they took a sixth of the time of all. What is written beside the results
-/// goes to the console, so that it does not stand in the middle of one.
+/// Runs the tests of the program that it is given, as the only user of the guest. Their pods lie in memory, which is quicker
+/// than the emulated disk. Those of many pods have fewer than on this machine: they took a sixth of the time of all. What
+/// is written beside the results goes to the console, so that it does not stand in the middle of one.
 const SCRIPT: &str = "
-mkdir /scratch
-mount -t tmpfs -o mode=755,size=75% tmpfs /scratch
+[ -d /scratch ] || { mkdir /scratch && mount -t tmpfs -o mode=755,size=75% tmpfs /scratch; }
 export TMPDIR=/scratch STAGE1_BUILD_DIR=/payload STAGE1_PROBE=/payload/probe
-export STAGE1_TESTS=/payload/tests STAGE1_CHURN_PODS=20
-exec /payload/pods --test-threads=3 --color=never 2>/dev/console
+export STAGE1_TESTS=/payload/$1.tests STAGE1_CHURN_PODS=20
+exec /payload/$1 --test-threads=3 --color=never 2>/dev/console
 ";
 
-/// The pod tests of one guest.
+/// A program with tests, and which of them are asked for.
+#[derive(Clone)]
+struct Program {
+    /// [`PODS`] or [`DRIVER`].
+    name: &'static str,
+    path: PathBuf,
+    tests: Vec<String>,
+}
+
+/// The tests that run inside one guest.
 struct Suite {
     guest: Guest,
-    tests: Vec<String>,
-    program: PathBuf,
-    results: OnceLock<Result<Outcomes, String>>,
+    /// Whether these are all pod tests, not the smoke set.
+    whole: bool,
+    programs: Vec<Program>,
+    results: OnceLock<Result<Results, String>>,
     /// Whether a test has told why there are no results.
     told: AtomicBool,
 }
 
+/// By the names of the programs.
+type Results = BTreeMap<&'static str, Outcomes>;
+
 /// The trials of all guests, or of the one that is asked for: the first of each, which boots it, and the others. All tests
-/// run in one that is asked for, and with `whole` in those of [`WHOLE`].
+/// run in one that is asked for, and with `whole` all pod tests in those of [`WHOLE`].
 pub(super) fn trials(
     arguments: &Arguments,
     only: Option<&str>,
@@ -106,41 +131,84 @@ pub(super) fn trials(
     }
     let runs_all = |guest: &Guest| only.is_some() || whole && WHOLE.contains(guest);
     guests.sort_by_key(|guest| !runs_all(guest));
-    let (program, all) = pods()?;
-    let smoke: Vec<String> = SMOKE.iter().copied().map(str::to_owned).collect();
-    let unknown = smoke.iter().find(|test| !all.contains(test));
+    let all = [program(PODS)?, program(DRIVER)?];
+    let labels: Vec<String> = all.iter().flat_map(Program::labels).collect();
+    let unknown = SMOKE
+        .iter()
+        .find(|test| !labels.iter().any(|label| label == *test));
     ensure!(unknown.is_none(), "no such test: {unknown:?}");
     let (mut first, mut others) = (Vec::new(), Vec::new());
     for guest in guests {
-        let tests = if runs_all(&guest) { &all } else { &smoke };
-        let mut trials = of_guest(arguments, guest, &program, tests).into_iter();
+        let whole = runs_all(&guest);
+        let programs = all.iter().map(|program| match program.name {
+            PODS if whole => program.clone(),
+            // What takes time in these are loops over all that can fail, which no host makes different.
+            DRIVER if only.is_some() => program.clone(),
+            _ => program.smoke(),
+        });
+        let programs = programs.collect();
+        let mut trials = of_guest(arguments, guest, whole, programs).into_iter();
         first.extend(trials.next());
         others.extend(trials);
     }
     Ok((first, others))
 }
 
-fn of_guest(arguments: &Arguments, guest: Guest, program: &Path, tests: &[String]) -> Vec<Trial> {
-    let wanted = |test: &&String| {
-        let named = Trial::test(name(guest, test), || Ok(()));
-        !arguments.is_filtered_out(&named)
-    };
+fn of_guest(
+    arguments: &Arguments,
+    guest: Guest,
+    whole: bool,
+    mut programs: Vec<Program>,
+) -> Vec<Trial> {
+    for Program { name, tests, .. } in &mut programs {
+        tests.retain(|test| {
+            let named = Trial::test(trial_name(guest, &label(name, test)), || Ok(()));
+            !arguments.is_filtered_out(&named)
+        });
+    }
+    programs.retain(|program| !program.tests.is_empty());
     let suite = Arc::new(Suite {
         guest,
-        tests: tests.iter().filter(wanted).cloned().collect(),
-        program: program.to_owned(),
+        whole,
+        programs,
         results: OnceLock::new(),
         told: AtomicBool::new(false),
     });
-    suite.tests.iter().map(|test| suite.trial(test)).collect()
+    let programs = suite.programs.iter();
+    let tests = programs.flat_map(|program| program.tests.iter().map(|test| (program.name, test)));
+    tests
+        .map(|(program, test)| suite.trial(program, test))
+        .collect()
 }
 
-fn name(guest: Guest, test: &str) -> String {
-    format!("{}::{test}", guest.name())
+/// What a test is called in [`SMOKE`]: a pod test by its name, one of the driver's `driver::NAME`.
+fn label(program: &str, test: &str) -> String {
+    match program {
+        PODS => test.to_owned(),
+        _ => format!("{program}::{test}"),
+    }
 }
 
-/// The program with the pod tests, as cargo makes it for this machine, and the names of its tests.
-fn pods() -> Result<(PathBuf, Vec<String>)> {
+fn trial_name(guest: Guest, label: &str) -> String {
+    format!("{}::{label}", guest.name())
+}
+
+impl Program {
+    fn labels(&self) -> impl Iterator<Item = String> {
+        self.tests.iter().map(|test| label(self.name, test))
+    }
+
+    /// The same with those of [`SMOKE`] alone.
+    fn smoke(&self) -> Self {
+        let mut smoke = self.clone();
+        let chosen = |test: &String| SMOKE.contains(&label(self.name, test).as_str());
+        smoke.tests.retain(chosen);
+        smoke
+    }
+}
+
+/// A program with tests as cargo makes it for this machine, and all that it has.
+fn program(name: &'static str) -> Result<Program> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -149,43 +217,47 @@ fn pods() -> Result<(PathBuf, Vec<String>)> {
             "--quiet",
             "--locked",
             "--package=tests",
-            "--test=pods",
             "--no-run",
+            "--test",
+            name,
         ])
         .arg("--message-format=json");
     let messages = process::run(cargo)?.expect(0)?.stdout;
-    let mut program = messages.lines().filter_map(|line| {
+    let mut made = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let ours = message["target"]["name"] == "pods";
+        let ours = message["target"]["name"] == name;
         ours.then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    let program = program.next_back().context("cargo has made no pod tests")?;
-    let mut list = Command::new(&program);
+    let path = made.next_back();
+    let path = path.with_context(|| format!("cargo has made no tests called {name}"))?;
+    let mut list = Command::new(&path);
     list.arg("--list");
     let list = process::run(list)?.expect(0)?.stdout;
     let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    Ok((program, tests.map(str::to_owned).collect()))
+    let tests = tests.map(str::to_owned).collect();
+    Ok(Program { name, path, tests })
 }
 
 impl Suite {
-    fn trial(self: &Arc<Self>, test: &str) -> Trial {
+    fn trial(self: &Arc<Self>, program: &'static str, test: &str) -> Trial {
         let (suite, test) = (Arc::clone(self), test.to_owned());
-        Trial::ignorable_test(name(self.guest, &test), move || ended(suite.result(&test)))
+        let name = trial_name(self.guest, &label(program, &test));
+        Trial::ignorable_test(name, move || ended(suite.result(program, &test)))
     }
 
     /// Boots the guest, if nobody has, and waits until it has run all its tests.
-    fn result(&self, test: &str) -> Result<()> {
+    fn result(&self, program: &str, test: &str) -> Result<()> {
         // Whatever is missing here makes that all tests are skipped.
         let config = config(self.guest)?;
         built()?;
         let run = || self.run(config).map_err(|error| format!("{error:#}"));
-        let outcomes = match self.results.get_or_init(run) {
-            Ok(outcomes) => outcomes,
+        let results = match self.results.get_or_init(run) {
+            Ok(results) => results,
             // With the guest's console, which is long.
             Err(error) if !self.told.swap(true, Ordering::Relaxed) => bail!(error.clone()),
             Err(_) => bail!("the guest has failed, as another test of it tells"),
         };
-        let ended = outcomes.get(test);
+        let ended = results.get(program).and_then(|outcomes| outcomes.get(test));
         match ended.with_context(|| format!("the guest has told no result of {test}"))? {
             Ended::Passed => Ok(()),
             Ended::Failed(message) => Err(anyhow!(message.clone())),
@@ -203,29 +275,40 @@ impl Suite {
         })
     }
 
-    fn run(&self, config: Config) -> Result<Outcomes> {
-        let scratch = tempfile::tempdir().context("make a scratch folder")?;
-        let tests = self.tests.iter().fold(String::new(), |mut text, test| {
-            let _ = writeln!(text, "{test}");
-            text
-        });
-        let command = match self.guest.init {
-            Init::Busybox => "sh /payload/run",
-            // As from a shell, not in the service of the guest's agent.
-            Init::Systemd | Init::Systemd257 => "systemd-run --scope --quiet -- sh /payload/run",
-        };
-        let config = with_pods(config, scratch.path())?
-            .file(&stripped(&self.program, scratch.path())?, "pods")
-            .text("tests", &tests)
-            .text("run", SCRIPT)
-            .long_step("pods", command, LIMIT)
-            .limit(LIMIT);
-        let report = TestVm::new(config)?.finish()?;
-        let outcomes = Outcomes::parse(report.output("pods"));
-        // Such as when something was left behind by all of them.
-        if !outcomes.any_failed() {
-            report.expect("pods", &Status::Exited(0))?;
+    fn run(&self, mut config: Config) -> Result<Results> {
+        if self.whole && self.guest.init == Init::Busybox {
+            config = config.with_debians_programs();
         }
-        Ok(outcomes)
+        let scratch = tempfile::tempdir().context("make a scratch folder")?;
+        config = with_pods(config, scratch.path())?
+            .text("run", SCRIPT)
+            .limit(LIMIT);
+        for Program { name, path, tests } in &self.programs {
+            let tests = tests.iter().fold(String::new(), |mut text, test| {
+                let _ = writeln!(text, "{test}");
+                text
+            });
+            let command = match self.guest.init {
+                Init::Busybox => format!("sh /payload/run {name}"),
+                // As from a shell, not in the service of the guest's agent.
+                Init::Systemd | Init::Systemd257 => {
+                    format!("systemd-run --scope --quiet -- sh /payload/run {name}")
+                }
+            };
+            config = config
+                .file(&stripped(path, scratch.path())?, name)
+                .text(&format!("{name}.tests"), &tests)
+                .long_step(name, &command, LIMIT);
+        }
+        let report = TestVm::new(config)?.finish()?;
+        let of = |program: &Program| {
+            let outcomes = Outcomes::parse(report.output(program.name));
+            // Such as when something was left behind by all of them.
+            if !outcomes.any_failed() {
+                report.expect(program.name, &Status::Exited(0))?;
+            }
+            Ok((program.name, outcomes))
+        };
+        self.programs.iter().map(of).collect()
     }
 }
