@@ -90,7 +90,7 @@ const LIMIT: Duration = Duration::from_secs(75 * 60);
 const SCRIPT: &str = "
 [ -d /scratch ] || { mkdir /scratch && mount -t tmpfs -o mode=755,size=75% tmpfs /scratch; }
 export TMPDIR=/scratch STAGE1_BUILD_DIR=/payload STAGE1_PROBE=/payload/probe
-export STAGE1_TESTS=/payload/$1.tests STAGE1_CHURN_PODS=20
+export STAGE1_TESTS=/payload/$1.tests STAGE1_CHURN_PODS=8
 exec /payload/$1 --test-threads=3 --color=never 2>/dev/console
 ";
 
