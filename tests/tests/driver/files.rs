@@ -158,12 +158,15 @@ fn subcgroup_is_the_pods_own() -> Result<()> {
         let cgroups = pod.cgroups()?;
         ensure!(!cgroups.is_empty(), "no hierarchy has {path}");
         let lines = fs::read_to_string(format!("/proc/{}/cgroup", pod.pid1()?))?;
-        // Each hierarchy in use: those that are mounted.
+        // Each hierarchy in use: those that are mounted. The kernel tells of the unified one from when anybody has mounted
+        // it anywhere, on a host of v1 alone too.
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         for line in lines.lines() {
             let fields: Vec<_> = line.splitn(3, ':').collect();
-            let mounted =
-                fields[1].is_empty() || mounts.contains(fields[1].trim_start_matches("name="));
+            let mounted = match fields[1] {
+                "" => mounts.contains(" cgroup2 "),
+                controllers => mounts.contains(controllers.trim_start_matches("name=")),
+            };
             let inside = fields[2]
                 .trim_start_matches('/')
                 .starts_with(path.trim_start_matches('/'));
