@@ -7,6 +7,8 @@ use tests::fixture::{App, Fixture, Sandbox, with};
 use tests::footprint::Footprint;
 use tests::process::killed_at;
 
+use crate::common::stride;
+
 tests::cases!("app_killed":
     adding,
     adding_without_overlay,
@@ -41,7 +43,7 @@ fn kill_each_addition(fixture: &Fixture, options: &[&str]) -> Result<()> {
             .expect(0)
             .with_context(context)?;
         before.expect_in(&pod.dir()).with_context(context)?;
-        point += 1;
+        point += stride();
     }
     // The last one was not killed.
     ensure!(point > 10, "only {point} changes are known of an addition");
@@ -78,7 +80,7 @@ fn removing() -> Result<()> {
                     .with_context(context)?;
             }
             before.expect_in(&pod.dir()).with_context(context)?;
-            point += 1;
+            point += stride();
         }
         ensure!(point > 10, "only {point} changes are known of a removal");
         before.expect_in(&pod.dir())?;

@@ -14,11 +14,13 @@ use tests::leftovers::Marks;
 use tests::process::BOUND;
 use tests::wait;
 
+use crate::common::many;
+
 tests::cases!("app_life":
     from_addition_to_removal,
     ends_are_told,
     a_pod_outlives_its_apps_and_takes_them_along,
-    thirty_times_the_same,
+    many_times_the_same,
     removal_finds_who_has_left_the_cgroup,
 );
 
@@ -245,14 +247,14 @@ fn a_pod_outlives_its_apps_and_takes_them_along() -> Result<()> {
     })
 }
 
-fn thirty_times_the_same() -> Result<()> {
+fn many_times_the_same() -> Result<()> {
     with(|fixture| {
         let pod = fixture.sandbox::<&str>(&[])?;
         pod.add(&App::probe("first", ["do", "hang"]))?.expect(0)?;
         let app = App::probe("again", ["do", "exit", "0"]);
         let words = pod.adding(&app)?;
         let before = Footprint::of(&pod.dir())?;
-        for _ in 0..30 {
+        for _ in 0..many(30) {
             fixture.text(&words)?;
             pod.app("start", "again", &[])?.expect(0)?;
             pod.app("rm", "again", &["--force"])?.expect(0)?;

@@ -1,7 +1,7 @@
 //! Many pods that are killed and stopped in random ways at random moments of their lives: each comes to its end, and
 //! nothing of any is left.
 //!
-//! They are 200, unless `STAGE1_CHURN_PODS` is another number; `STAGE1_CHURN_SEED` is the seed of chance, which a failure
+//! They are 200, unless `STAGE1_MANY` is another number; `STAGE1_CHURN_SEED` is the seed of chance, which a failure
 //! names.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! stage0's commands on pods: prepare, run, list, status, cat-manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -244,24 +244,18 @@ fn prefix_of_a_uuid_will_do() -> Result<()> {
 
 fn ambiguous_or_unknown_prefix_is_an_error() -> Result<()> {
     with(|fixture| {
-        let mut uuids = Vec::new();
-        // Of seventeen UUIDs two begin alike.
-        for _ in 0..17 {
-            uuids.push(
-                fixture
-                    .pod([App::probe("a", ["exit", "0"])])
-                    .option("--no-overlay")
-                    .prepare()?,
-            );
-        }
-        let alike = uuids
-            .iter()
-            .map(|uuid| &uuid[..1])
-            .find(|first| uuids.iter().filter(|uuid| uuid.starts_with(*first)).count() > 1)
-            .context("sixteen first digits at most")?;
+        let mut beginnings = BTreeSet::new();
+        // Two begin alike, of seventeen at the latest.
+        let alike = loop {
+            let uuid = fixture.pod([App::probe("a", ["exit", "0"])]).prepare()?;
+            let beginning = uuid[..1].to_owned();
+            if !beginnings.insert(beginning.clone()) {
+                break beginning;
+            }
+        };
         fixture
-            .stage0(["status", alike])?
-            .expect_refusal(&[alike])?;
+            .stage0(["status", &alike])?
+            .expect_refusal(&[&alike])?;
         fixture
             .stage0(["status", "no-uuid"])?
             .expect_refusal(&["no-uuid"])?;

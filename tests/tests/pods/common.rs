@@ -47,9 +47,15 @@ pub(crate) fn status(fixture: &Fixture, uuid: &str) -> Result<BTreeMap<String, S
         .collect()
 }
 
-/// How many pods a test of many has: so many, or as `STAGE1_CHURN_PODS` says.
-pub(crate) fn many(pods: u64) -> u64 {
-    number("STAGE1_CHURN_PODS").unwrap_or(pods)
+/// How many pods or apps a test of many has: so many, or as `STAGE1_MANY` says.
+pub(crate) fn many(usual: u64) -> u64 {
+    number("STAGE1_MANY").unwrap_or(usual)
+}
+
+/// How far apart the points are that a test of all points of a change takes: 1, or as `STAGE1_STRIDE` says.
+pub(crate) fn stride() -> usize {
+    let stride = number("STAGE1_STRIDE").unwrap_or(1).max(1);
+    usize::try_from(stride).unwrap_or(usize::MAX)
 }
 
 /// A number from the environment.
