@@ -18,8 +18,7 @@ use tests::vm::{Cgroups, Config, Ended, Guest, Init, Outcomes, Status, TestVm};
 
 use super::bench::{built, config, with_pods};
 
-/// Guests in which all tests run when the whole is asked for. They come first then: they take the longest. One with systemd
-/// takes twice as long as one with busybox.
+/// Guests in which all tests run when the whole is asked for. They come first then: they take the longest.
 const WHOLE: &[Guest] = &[
     Guest::new(Init::Systemd, Cgroups::Unified),
     Guest::new(Init::Busybox, Cgroups::Unified),
@@ -85,9 +84,9 @@ const DRIVER: &str = "driver";
 const LIMIT: Duration = Duration::from_secs(75 * 60);
 
 /// Runs the tests of the program that it is given, as the only user of the guest. Their pods lie in memory, which is quicker
-/// than the emulated disk. Those of many pods or of all points of a change have fewer than on this machine:
-/// they took the longest. What is written beside the results goes to the console, so that it does not stand in the middle
-/// of one.
+/// than the emulated disk. Those of many pods or of all points of a change have fewer than on this machine: they
+/// took the longest. What is written beside the results goes to the console, so that it does not stand in the middle of
+/// one.
 const SCRIPT: &str = "
 [ -d /scratch ] || { mkdir /scratch && mount -t tmpfs -o mode=755,size=75% tmpfs /scratch; }
 export TMPDIR=/scratch STAGE1_BUILD_DIR=/payload STAGE1_PROBE=/payload/probe
@@ -144,8 +143,8 @@ pub(super) fn trials(
         let programs = all.iter().filter_map(|program| match program.name {
             PODS if whole => Some(program.clone()),
             PODS => Some(program.smoke()),
-            // What takes time in these are loops over all that can fail, which no host makes different.
             _ if only.is_some() => Some(program.clone()),
+            // What takes time in the others are loops over all that can fail, which no host makes different.
             _ => WHOLE.contains(&guest).then(|| program.smoke()),
         });
         let programs = programs.collect();
