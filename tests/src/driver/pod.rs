@@ -235,8 +235,9 @@ impl Pod {
     }
 
     /// After the pod's end: moves it to `exited-garbage/`, calls its gc entrypoint, takes the overlays away and
-    /// removes it.
-    pub(super) fn collect(&self) -> Result<()> {
+    /// removes it. So it is done with each pod when a test ends, and before that where it has so many that they would fill
+    /// the disk.
+    pub fn collect(&self) -> Result<()> {
         if self.state.get() == State::Run {
             ensure!(!self.is_locked()?, "the pod still runs");
             self.become_state(State::ExitedGarbage)?;

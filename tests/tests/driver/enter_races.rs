@@ -73,6 +73,7 @@ fn never_on_the_host() -> Result<()> {
                 finished?.expect(0).map(drop)
             });
             outcome?;
+            pod.collect()?;
         }
         ensure!(
             inside.load(Ordering::Relaxed) > 0,
