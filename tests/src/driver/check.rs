@@ -55,6 +55,13 @@ impl Pod {
 
     /// The pod's cgroup directories, in each hierarchy that is mounted here.
     pub fn cgroups(&self) -> Result<Vec<PathBuf>> {
+        let mut places = self.cgroup_places()?;
+        places.retain(|dir| dir.exists());
+        Ok(places)
+    }
+
+    /// Where the pod's cgroup is, was or could be in each hierarchy that is mounted here.
+    pub fn cgroup_places(&self) -> Result<Vec<PathBuf>> {
         let path = self.read("subcgroup")?;
         ensure!(!path.ends_with('\n'), "subcgroup ends with a newline");
         let path = path.trim_start_matches('/');
@@ -66,10 +73,7 @@ impl Pod {
                 .starts_with("cgroup")
                 .then(|| PathBuf::from(fields[1]))
         });
-        Ok(hierarchies
-            .map(|hierarchy| hierarchy.join(path))
-            .filter(|dir| dir.exists())
-            .collect())
+        Ok(hierarchies.map(|hierarchy| hierarchy.join(path)).collect())
     }
 
     /// The processes in the pod's cgroup and below it, in each hierarchy; none when it never came so far to have one.

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tests::driver::{AppSpec, Driver, State};
+use tests::driver::{AppSpec, Driver, Pod, State};
+use tests::process::BOUND;
+use tests::wait;
 
 use crate::common::{both, out, server, spec, wait_server};
 
@@ -131,7 +134,7 @@ fn of_survivors() -> Result<()> {
         pod.become_state(State::ExitedGarbage)?;
         pod.gc(&[])?.expect(0)?;
         assert_eq!(pod.processes()?, [""; 0]);
-        assert_eq!(pod.cgroups()?, [""; 0].map(std::path::PathBuf::from));
+        assert_eq!(pod.cgroups()?, [""; 0].map(PathBuf::from));
         Ok(())
     })
 }
@@ -158,10 +161,10 @@ fn of_a_pod_with_hostile_files() -> Result<()> {
 }
 
 /// A pod whose `subcgroup` leads to the other's, or is nothing to be read.
-fn spoilt(driver: &Driver, kind: &str, theirs: &std::path::Path) -> Result<()> {
+fn spoilt(driver: &Driver, kind: &str, theirs: &Path) -> Result<()> {
     let pod = driver.pod_in_run(spec(driver, true, [app()])?)?;
     pod.run(&["--net=none"])?.expect(0)?;
-    let own = pod.cgroups()?;
+    let own = left_cgroups(&pod)?;
     ensure!(!own.is_empty(), "the pod has left no cgroup to be freed");
     pod.become_state(State::ExitedGarbage)?;
     let file = pod.dir().join("subcgroup");
@@ -188,4 +191,18 @@ fn spoilt(driver: &Driver, kind: &str, theirs: &std::path::Path) -> Result<()> {
     let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
     fs::write(&file, before)?;
     Ok(())
+}
+
+/// The cgroups that the ended pod has left. A scope is taken away by the host's systemd, in its own time: after that,
+/// its cgroups are made again, as if systemd had been ended before it came to them.
+fn left_cgroups(pod: &Pod) -> Result<Vec<PathBuf>> {
+    if pod.read("subcgroup")?.ends_with(".scope") {
+        for place in pod.cgroup_places()? {
+            if place.parent().is_some_and(|parent| parent.exists()) {
+                wait::for_file(&place, Some(BOUND), |place| !place.exists())?;
+                fs::create_dir(&place).with_context(|| format!("make {}", place.display()))?;
+            }
+        }
+    }
+    pod.cgroups()
 }

@@ -37,6 +37,7 @@ const SMOKE: &[&str] = &[
     "driver::crossing::entered_program_is_in_the_pods_cgroup",
     "driver::end::kill_of_the_supervisor_leaves_a_pod_that_can_be_stopped",
     "driver::files::subcgroup_is_the_pods_own",
+    "driver::gc::of_a_pod_with_hostile_files",
     "driver::gc::of_survivors",
     "driver::users::apps_are_added",
     "ending::gc_takes_old_ones",
