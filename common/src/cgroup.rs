@@ -56,8 +56,8 @@ impl Hierarchy {
 /// other hierarchies nspawn does the same, under the same name.
 pub const PAYLOAD: &str = "payload";
 
-/// Where the pod's systemd has the apps.
-const SYSTEM_SLICE: &str = "system.slice";
+/// The slice in which the pod's systemd has the apps, and what enters one that does not run.
+pub const SYSTEM_SLICE: &str = "system.slice";
 
 /// The v1 controllers that systemd uses: in their hierarchies a scope has a cgroup of its own.
 pub(crate) const OF_SYSTEMD: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", DEVICES, "pids"];

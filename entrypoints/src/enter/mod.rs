@@ -12,6 +12,7 @@ mod inside;
 mod likeness;
 mod pod;
 mod relay;
+mod released;
 mod scheduling;
 mod sealed;
 mod stopped;
@@ -30,6 +31,7 @@ use crate::print_help;
 use app::App;
 use inside::Inside;
 use pod::Pod;
+use released::Cgroup;
 use target::Target;
 
 const FLAGS: [Flag; 3] = [
@@ -67,7 +69,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     // For children only: what stays here stays on the host.
     setns(&pod.init, CloneFlags::CLONE_NEWPID).context("join the pod's processes")?;
     match common::sys::fork().context("make the process that enters")? {
-        Some(child) => wait::until_ended(child, &signals, terminal),
+        Some(child) => {
+            let cgroup = Cgroup::of(&target, app.as_ref(), child);
+            let status = wait::until_ended(child, &signals, terminal);
+            let told = cgroup.and_then(|cgroup| cgroup.map_or(Ok(()), |own| own.released(&pod)));
+            if let Err(err) = told {
+                eprintln!("enter: warning: {err:#}");
+            }
+            status
+        }
         None => {
             drop((signals, terminal));
             let inside = Inside {

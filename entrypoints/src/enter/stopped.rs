@@ -38,10 +38,8 @@ pub(super) fn join(app: &App) -> Result<()> {
     let mut manager = Manager::connect()?;
     let unit = app_unit(&app.name);
     let pid = std::process::id();
-    // The pid is nobody else's while this process lives.
-    let scope = format!("enter-{}-{pid}.scope", app.name);
     let properties = properties(&mut manager, &unit, pid)?;
-    manager.start_scope(&scope, &properties)?;
+    manager.start_scope(&scope(app, pid), &properties)?;
     limit_rest(app)?;
     // In a user namespace becoming its root has given this process's files in /proc to the host's, until the command is
     // executed. They are as the app's own again: the program is a sealed copy, and what it has open is the pod's.
@@ -53,6 +51,11 @@ pub(super) fn join(app: &App) -> Result<()> {
     app.spec.confinement.ask_for_label(proc)?;
     let root = common::pod::StageRoot::new("/");
     mounts::enter_root(&root, &app.name, &app.spec).context("make the app's root")
+}
+
+/// The scope of the process that has the pid `pid` in the pod, and that is nobody else's while it lives.
+pub(super) fn scope(app: &App, pid: u32) -> String {
+    format!("enter-{}-{pid}.scope", app.name)
 }
 
 /// The properties of the scope. Drop-ins in the place of properties would do nothing: systemd 252 applies none to

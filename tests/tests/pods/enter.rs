@@ -11,6 +11,7 @@ use tests::process::{BOUND, Finished, run};
 tests::cases!("enter":
     nothing_of_the_host_comes_along,
     statuses_and_errors,
+    ends_with_its_app,
     the_only_app_and_its_shell,
     while_the_pod_starts,
 );
@@ -105,6 +106,27 @@ fn statuses_and_errors() -> Result<()> {
         fixture
             .stage0(["enter", &ended, "/probe"])?
             .expect_refusal(&["enter pod", "exited"])?;
+        Ok(())
+    })
+}
+
+fn ends_with_its_app() -> Result<()> {
+    with(|fixture| {
+        let steps = ["do", "write", "/out/up", "", "+", "wait-file", "/out/go"];
+        let running = fixture
+            .pod([App::probe("a", steps)])
+            .option("--no-overlay")
+            .start()?;
+        tests::wait::for_path(&fixture.out("up"), Some(BOUND))?;
+        let uuid = fixture.only_pod()?;
+        let words = ["enter", "--app=a", &uuid, "/probe"];
+        let hangs = ["do", "ignore-term", "+", "print", "ready", "+", "hang"];
+        let entered = fixture.start([&words[..], &hangs[..]].concat())?;
+        entered.wait_output("ready")?;
+        fs::write(fixture.out("go"), "")?;
+        entered.finish()?.expect(137)?;
+        // The app has ended well, whatever became of what else was in its cgroup.
+        running.finish()?.expect(0)?;
         Ok(())
     })
 }

@@ -8,11 +8,13 @@ use tests::fixture::{App, Fixture, with};
 use tests::probe::Seen;
 use tests::process::BOUND;
 
+use crate::common::status;
 use crate::enter_likeness::{enter, forking, likeness};
 
 tests::cases!("enter_stopped":
     like_what_the_app_ran,
     limits_are_in_force,
+    its_unit_goes_with_it,
     ends_with_the_pod
     ; with users:
     like_what_the_app_ran,
@@ -130,6 +132,33 @@ fn limits_are_in_force() -> Result<()> {
         let made = enter(&["mknod", "/tmp/mem", "c", "1", "1"])?.expect(0)?;
         ensure!(made.stdout.contains("/tmp/mem: 1, 2"), "{made}");
         Ok(())
+    })
+}
+
+fn its_unit_goes_with_it() -> Result<()> {
+    with_pod(&[("a", ending("a"))], |fixture, uuid| {
+        let pid = &status(fixture, uuid)?["pid"];
+        let units = format!("/proc/{pid}/root/run/systemd/transient");
+        let entered = fixture.start([
+            "enter",
+            "--app=a",
+            uuid,
+            "/probe",
+            "do",
+            "print",
+            "ready",
+            "+",
+            "wait-file",
+            "/out/go",
+        ])?;
+        entered.wait_output("ready")?;
+        let names = fs::read_dir(&units)?.map(|unit| Ok(unit?.path()));
+        let mut own = names.collect::<Result<Vec<_>>>()?;
+        own.retain(|unit| unit.to_string_lossy().contains("/enter-a-"));
+        ensure!(own.len() == 1, "units of the command: {own:?}");
+        fs::write(fixture.out("go"), "")?;
+        entered.finish()?.expect(0)?;
+        tests::wait::for_file(&own[0], Some(BOUND), |unit| !unit.exists())
     })
 }
 
