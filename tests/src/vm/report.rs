@@ -8,8 +8,6 @@ use super::protocol::{Reported, Status, Step};
 
 /// What the kernel writes whatever its log level is.
 const PANIC: &str = "Kernel panic - not syncing";
-/// A breakpoint of the kernel's own that it knows nothing of, as its first trouble.
-const BREAKPOINT: &str = "int3: 0000 [#1]";
 /// How many lines of the console a failure shows.
 const SHOWN: usize = 200;
 
@@ -82,12 +80,6 @@ impl Report {
     }
 }
 
-/// Whether the kernel panicked because of a breakpoint that it had set while it changed its own code, and taken away again.
-/// QEMU before 8.1 can go on to execute what it has translated while the other processor wrote.
-pub(super) fn met_old_breakpoint(console: &str) -> bool {
-    console.contains(BREAKPOINT) && console.contains(PANIC)
-}
-
 /// The last lines of a console, set apart from the rest of a message.
 pub(super) fn shown(console: &str) -> String {
     let lines: Vec<&str> = console.lines().collect();
@@ -152,18 +144,5 @@ mod tests {
         let console = "[ 4.2] Kernel panic - not syncing: Attempted to kill init!\r\n";
         let error = judge(GOOD, console).unwrap_err();
         assert!(error.to_string().starts_with("the guest's kernel panicked"));
-    }
-
-    #[test]
-    fn an_old_breakpoint_is_told_from_other_panics() {
-        let panic = "[ 4.3] Kernel panic - not syncing: Fatal exception\r\n";
-        for (trouble, old) in [
-            ("Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\r\n", true),
-            ("int3: 0000 [#1] PREEMPT SMP NOPTI\r\n", true),
-            ("Oops: 0002 [#1] PREEMPT SMP NOPTI\r\n", false),
-        ] {
-            assert!(!met_old_breakpoint(trouble));
-            assert_eq!(met_old_breakpoint(&format!("{trouble}{panic}")), old);
-        }
     }
 }
