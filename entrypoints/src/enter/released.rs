@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,10 +14,6 @@ use common::unit::app_unit;
 use procfs::process::Process;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with,
-};
 use rustix::process::Pid;
 
 use super::app::App;
@@ -52,11 +49,11 @@ impl Cgroup {
             Err(Errno::NOENT) => return Ok(()),
             opened => opened.with_context(|| format!("open {SOCKET} of the pod"))?,
         };
-        let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", socket.as_raw_fd()))?;
-        let kind = (AddressFamily::UNIX, SocketType::DGRAM);
-        let sender = socket_with(kind.0, kind.1, SocketFlags::CLOEXEC, None)?;
-        set_socket_timeout(&sender, Timeout::Send, Some(SEND_TIME))?;
-        match sendto(&sender, self.0.as_bytes(), SendFlags::NOSIGNAL, &address) {
+        let sender = UnixDatagram::unbound().context("make a socket")?;
+        let limited = sender.set_write_timeout(Some(SEND_TIME));
+        limited.context("limit how long a message is waited with")?;
+        let address = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        match sender.send_to(self.0.as_bytes(), address) {
             Err(err) if err.kind() != ErrorKind::ConnectionRefused => {
                 Err(err).context("tell the pod's systemd that the command has ended")
             }
