@@ -1,7 +1,6 @@
 //! QEMU, and what it is given.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -20,13 +19,12 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Room on the payload disk beside the files: the file system's own tables, and what steps write.
 const PAYLOAD_ROOM: u64 = 64 << 20;
 
-/// What a guest reports while it boots, and how long after its start that may be. The emulated machine has been seen to
-/// hang before anything of ours runs in it: such a guest is started once more, and that is told.
+/// What a guest reports while it boots, and how long after its start that may be. The limit for what runs in it is a long
+/// one, which a guest that hangs before that should not take.
 const SIGNS: [(&str, Duration); 2] = [
     (KERNEL, Duration::from_secs(120)),
     (BEGIN, Duration::from_secs(300)),
 ];
-const STARTS: u32 = 3;
 
 /// Why a guest can't be started here; nothing when it can.
 pub fn missing(guest: Guest) -> Option<String> {
@@ -75,7 +73,9 @@ impl TestVm {
             .tempdir()
             .context("make a folder for the guest")?;
         make_payload(&config, dir.path())?;
-        let qemu = start_qemu(&config, dir.path())?;
+        let qemu = command(&config, dir.path())?
+            .spawn()
+            .context("start QEMU")?;
         Ok(Self {
             deadline: Instant::now() + config.limit,
             config,
@@ -86,19 +86,11 @@ impl TestVm {
 
     /// Waits until the guest has switched itself off, and gives its report.
     pub fn finish(mut self) -> Result<Report> {
-        for start in 2..=STARTS {
-            let Some(sign) = self.missing_sign()? else {
-                break;
-            };
-            let guest = self.config.guest.name();
-            let console = shown(&self.read("console")?);
-            let _ = writeln!(
-                io::stderr(),
-                "{guest}: no {sign} from it: start {start} of {STARTS}\n{console}"
+        if let Some(sign) = self.missing_sign()? {
+            bail!(
+                "no {sign} from the guest while it boots\n{}",
+                shown(&self.read("console")?)
             );
-            self.kill();
-            self.qemu = start_qemu(&self.config, self.dir.path())?;
-            self.deadline = Instant::now() + self.config.limit;
         }
         if !self.wait(self.deadline)? {
             bail!(
@@ -140,12 +132,6 @@ impl TestVm {
         wait::readable(pidfd.as_fd(), Some(deadline))
     }
 
-    fn kill(&mut self) {
-        // Both fail harmlessly for one that has been waited for.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-    }
-
     fn read(&self, name: &str) -> Result<String> {
         let path = self.dir.path().join(name);
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
@@ -155,7 +141,9 @@ impl TestVm {
 
 impl Drop for TestVm {
     fn drop(&mut self) {
-        self.kill();
+        // Both fail harmlessly for one that has been waited for.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
     }
 }
 
@@ -179,10 +167,6 @@ fn make_payload(config: &Config, dir: &Path) -> Result<()> {
         .args([&folder, &disk]);
     process::run(mke2fs)?.expect(0)?;
     fs::remove_dir_all(&folder).context("remove the payload's folder")
-}
-
-fn start_qemu(config: &Config, dir: &Path) -> Result<Child> {
-    command(config, dir)?.spawn().context("start QEMU")
 }
 
 fn command(config: &Config, dir: &Path) -> Result<Command> {
